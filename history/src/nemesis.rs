@@ -21,6 +21,7 @@
 //! error. `summary` is the evidence in words, for a reader of the file; it is never read back.
 
 mod clock_seen;
+mod command_seen;
 mod comparison;
 mod disk_seen;
 mod evidence;
@@ -34,6 +35,7 @@ use std::fmt;
 use serde_json::Value;
 
 pub use clock_seen::{CLOCK_TOLERANCE_NS, ClockAsked, ClockSeen, NodeClock, ProcessClock, UnpatchedProcess};
+pub use command_seen::CommandSeen;
 pub use comparison::{Agreement, ComparedObject, Comparison, CopySeen, Difference, Occasion};
 pub use disk_seen::{CutFile, DiskProbe, DiskSeen, FlippedBit, LastingFault, NodeDisk, Undone};
 pub use evidence::{Evidence, Proof};

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use duress_history::NodeId;
 use duress_history::nemesis::{
-    ClockAsked, ClockSeen, DiskProbe, DiskSeen, Evidence, FlippedBit, LastingFault, NodeClock, NodeDisk,
-    NodeProcesses, NodeResumed, PacketsSeen, ProcessClock, Proof, Touches, Undone, UnpatchedProcess,
+    ClockAsked, ClockSeen, CommandSeen, DiskProbe, DiskSeen, Evidence, FlippedBit, LastingFault, NodeClock,
+    NodeDisk, NodeProcesses, NodeResumed, PacketsSeen, ProcessClock, Proof, Touches, Undone,
+    UnpatchedProcess,
 };
 
 fn node(name: &str) -> NodeId {
@@ -286,6 +287,25 @@ fn disks_that_are_sound_again() {
 }
 
 #[test]
+fn what_a_fault_s_own_command_says() {
+    let seen = |answers: &[(bool, bool)]| {
+        let seen = |(before, after): &(bool, bool)| CommandSeen {
+            node: node("n1"),
+            before: *before,
+            after: *after,
+            said: String::new(),
+        };
+        answers.iter().map(seen).collect::<Vec<_>>()
+    };
+    let commanded = |answers| Evidence::Commanded { nodes: seen(answers) };
+    let never = commanded(&[(false, true), (false, false)]);
+    let always = commanded(&[(false, true), (true, true)]);
+    proves_only(&commanded(&[(false, true), (false, true)]), [never, always]);
+    let withdrawn = |answers| Evidence::Withdrawn { nodes: seen(answers) };
+    proves_only(&withdrawn(&[(true, false), (false, false)]), [withdrawn(&[(true, false), (true, true)])]);
+}
+
+#[test]
 fn a_fault_that_no_node_was_left_for_proves_nothing_and_is_no_failure() {
     for evidence in [
         Evidence::Killed { nodes: Vec::new() },
@@ -295,6 +315,8 @@ fn a_fault_that_no_node_was_left_for_proves_nothing_and_is_no_failure() {
         Evidence::Resumed { nodes: Vec::new() },
         Evidence::ClockSet { nodes: Vec::new() },
         Evidence::ClockReset { nodes: Vec::new() },
+        Evidence::Commanded { nodes: Vec::new() },
+        Evidence::Withdrawn { nodes: Vec::new() },
         Evidence::DiskStruck { nodes: Vec::new() },
         Evidence::DiskHealed { nodes: Vec::new(), started: Vec::new() },
     ] {

@@ -1,10 +1,10 @@
 //! The nemesis's actions, through the file and back.
 
 use duress_history::nemesis::{
-    Agreement, ClockAsked, ClockSeen, ComparedObject, Comparison, CopySeen, CutFile, Difference, DiskProbe,
-    DiskSeen, Evidence, FaultName, FlippedBit, LastingFault, LinkReturn, NodeClock, NodeDisk, NodeProcesses,
-    NodeResumed, NodeReturn, Occasion, PacketsSeen, ProcessClock, Recovery, Return, Touches, Undone,
-    Unjudged, UnpatchedProcess,
+    Agreement, ClockAsked, ClockSeen, CommandSeen, ComparedObject, Comparison, CopySeen, CutFile, Difference,
+    DiskProbe, DiskSeen, Evidence, FaultName, FlippedBit, LastingFault, LinkReturn, NodeClock, NodeDisk,
+    NodeProcesses, NodeResumed, NodeReturn, Occasion, PacketsSeen, ProcessClock, Recovery, Return, Touches,
+    Undone, Unjudged, UnpatchedProcess,
 };
 use duress_history::register::Register;
 use duress_history::{History, NemesisAct, NemesisEvent, NodeId, edn, jsonl};
@@ -87,6 +87,12 @@ fn every_evidence() -> Vec<Evidence> {
         progressed: 1,
         replaced: true,
     };
+    let commanded = |before| CommandSeen {
+        node: node("n2"),
+        before,
+        after: !before,
+        said: if before { String::new() } else { "State: T (stopped)".to_owned() },
+    };
     vec![
         Evidence::Cut { links: 4, probes_dropped: 4 },
         Evidence::Flapping { links: 4, cut: 0, seen_cut: 4, seen_open: 3, period_ms: 400 },
@@ -102,6 +108,8 @@ fn every_evidence() -> Vec<Evidence> {
         Evidence::Started { nodes: processes() },
         Evidence::Paused { nodes: processes() },
         Evidence::Resumed { nodes: vec![resumed] },
+        Evidence::Commanded { nodes: vec![commanded(false)] },
+        Evidence::Withdrawn { nodes: vec![commanded(true)] },
     ]
 }
 

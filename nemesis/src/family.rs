@@ -22,6 +22,8 @@ pub enum Family {
     Clock,
     /// The disks of nodes lose unsynced data, lie, fail, fill up or rot.
     Disk,
+    /// The user's own commands strike nodes of a cluster that already runs.
+    Command,
 }
 
 /// The properties of a family.
@@ -33,7 +35,7 @@ struct Entry {
     heals: &'static str,
 }
 
-const ENTRIES: [Entry; 7] = [
+const ENTRIES: [Entry; 8] = [
     Entry {
         family: Family::Partition,
         name: "partition",
@@ -83,10 +85,18 @@ const ENTRIES: [Entry; 7] = [
         evidence: "the bytes and operations undone, delayed, failed or changed; the disk's own probe meets the fault",
         heals: "the disk's own probe writes, syncs and reads as before, and as fast; a node without power is started again and awaited",
     },
+    Entry {
+        family: Family::Command,
+        name: "command",
+        does: "strikes nodes of a cluster that already runs by the commands of its manifest, which names the variants",
+        evidence: "the fault's own evidence command ends with 1 before the injection and with 0 after it",
+        heals: "the heal command: the evidence command ends with 1 again",
+    },
 ];
 
 impl Family {
-    /// Every family, in the order of the documentation.
+    /// Every family that a cluster in an arena can have, in the order of the documentation: all but commands, which are for
+    /// clusters that already run.
     pub const ALL: [Self; 7] =
         [Self::Partition, Self::Packet, Self::Kill, Self::Pause, Self::Restart, Self::Clock, Self::Disk];
 
@@ -125,7 +135,7 @@ impl Family {
             Self::Partition => Some("one@ and a choice as for kill"),
             Self::Kill | Self::Pause | Self::Restart => None,
             Self::Packet => Some("@ and a choice as for kill, @clients, or a client's host as @c1"),
-            Self::Clock | Self::Disk => Some("@ and a choice as for kill"),
+            Self::Clock | Self::Disk | Self::Command => Some("@ and a choice as for kill"),
         }
     }
 

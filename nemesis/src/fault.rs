@@ -61,6 +61,15 @@ pub enum Fault {
         /// The nodes whose disks fail.
         targets: Targets,
     },
+    /// Strikes nodes of a cluster that already runs, by the user's own commands.
+    Command {
+        /// The name that the manifest gives it.
+        name: String,
+        /// Whether a node that it strikes cannot serve meanwhile.
+        disables: bool,
+        /// The nodes.
+        targets: Targets,
+    },
 }
 
 impl Fault {
@@ -75,11 +84,12 @@ impl Fault {
             Self::Restart { .. } => Family::Restart,
             Self::Clock { .. } => Family::Clock,
             Self::Disk { .. } => Family::Disk,
+            Self::Command { .. } => Family::Command,
         }
     }
 
     /// Returns the name of its variant in the table; `None` for families whose variants only choose nodes,
-    /// since the nodes are chosen already.
+    /// since the nodes are chosen already, and for commands, whose variants a manifest names.
     #[must_use]
     pub fn variant(&self) -> Option<&'static str> {
         match self {
@@ -87,7 +97,7 @@ impl Fault {
             Self::Packet { effect, .. } => Some(effect.name()),
             Self::Clock { effect, .. } => Some(effect.name()),
             Self::Disk { effect, .. } => Some(effect.name()),
-            Self::Kill { .. } | Self::Pause { .. } | Self::Restart { .. } => None,
+            Self::Kill { .. } | Self::Pause { .. } | Self::Restart { .. } | Self::Command { .. } => None,
         }
     }
 
@@ -102,7 +112,8 @@ impl Fault {
             | Self::Pause { targets }
             | Self::Restart { targets }
             | Self::Clock { targets, .. }
-            | Self::Disk { targets, .. } => Some(targets),
+            | Self::Disk { targets, .. }
+            | Self::Command { targets, .. } => Some(targets),
         }
     }
 
@@ -128,7 +139,8 @@ impl Fault {
             | Self::Pause { targets }
             | Self::Restart { targets }
             | Self::Clock { targets, .. }
-            | Self::Disk { targets, .. } => Some(targets),
+            | Self::Disk { targets, .. }
+            | Self::Command { targets, .. } => Some(targets),
         }
     }
 
@@ -156,6 +168,8 @@ impl Fault {
         match self {
             Self::Partition { .. } | Self::Packet { .. } => false,
             Self::Kill { .. } | Self::Pause { .. } | Self::Restart { .. } | Self::Clock { .. } => true,
+            // One command at a time has a node: another may undo what it did.
+            Self::Command { .. } => true,
             Self::Disk { effect, .. } => {
                 effect.target_state() == TargetState::DeadNode || *effect == DiskEffect::LyingFsync
             }
@@ -169,7 +183,8 @@ impl Fault {
         match self {
             Self::Kill { .. } | Self::Pause { .. } | Self::Restart { .. } => true,
             Self::Disk { effect, .. } => effect.target_state() == TargetState::DeadNode,
-            Self::Partition { .. } | Self::Packet { .. } | Self::Clock { .. } => false,
+            // What else a command does is not known.
+            Self::Partition { .. } | Self::Packet { .. } | Self::Clock { .. } | Self::Command { .. } => false,
         }
     }
 
@@ -201,6 +216,7 @@ impl fmt::Display for Fault {
             Self::Restart { targets } => write!(f, "restart {targets}"),
             Self::Clock { effect, targets } => write!(f, "clock {effect} on {targets}"),
             Self::Disk { effect, targets } => write!(f, "disk {effect} on {targets}"),
+            Self::Command { name, targets, .. } => write!(f, "command {name} on {targets}"),
         }
     }
 }

@@ -7,7 +7,7 @@
 //!   nodes; [`Story`]: faults that belong together;
 //! - [`Fault`]: a fault as data; [`schedule`]: a mix expanded into timed faults, from a seed, within the
 //!   tolerance of the target: [`LossLimit`], [`clock_bound`];
-//! - [`cluster`]: the processes of the system under test;
+//! - [`cluster`]: the processes of the system under test; [`commands`]: the faults of one that already runs;
 //! - [`nemesis`]: injects and heals faults, and returns [`Evidence`] of both.
 //!
 //! This crate does not know which system is under test; it never prints or exits.
@@ -18,6 +18,7 @@
 pub mod clock_bound;
 pub mod clock_fault;
 pub mod cluster;
+pub mod commands;
 pub mod disk_fault;
 pub mod nemesis;
 pub mod packet;

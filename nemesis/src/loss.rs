@@ -46,8 +46,11 @@ pub(crate) fn lost(fault: &Fault, nodes: &[NodeId]) -> usize {
         Fault::Partition { cut: Cut::Links(links), .. } => outside_the_largest_view(links, nodes).len(),
         // The smaller side counts as disabled.
         Fault::Partition { cut: Cut::Isolate(_), .. } => targets.min(nodes.len() - targets),
-        Fault::Packet { .. } | Fault::Clock { .. } => 0,
-        Fault::Kill { .. } | Fault::Pause { .. } | Fault::Restart { .. } => targets,
+        Fault::Packet { .. } | Fault::Clock { .. } | Fault::Command { disables: false, .. } => 0,
+        Fault::Kill { .. }
+        | Fault::Pause { .. }
+        | Fault::Restart { .. }
+        | Fault::Command { disables: true, .. } => targets,
         Fault::Disk { effect, .. } => {
             let away = effect.target_state() == TargetState::DeadNode
                 || effect.may_end_node()

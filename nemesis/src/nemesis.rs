@@ -1,6 +1,7 @@
 //! The nemesis: injects faults into a running cluster and heals them, with evidence of both.
 
 mod clocks;
+mod command_faults;
 mod disks;
 mod networks;
 mod processes;
@@ -17,6 +18,7 @@ use self::clocks::MovedClock;
 use self::disks::HealedDisk;
 use crate::clock_fault::ClockEffect;
 use crate::cluster::{Cluster, ClusterError, Ending};
+use crate::commands::{CommandError, FaultCommands};
 use crate::disk_fault::{DiskEffect, TargetState};
 use crate::fault::Fault;
 use crate::links::Links;
@@ -111,6 +113,24 @@ pub enum NemesisError {
         /// The observations.
         evidence: String,
     },
+    /// The fault needs an arena.
+    #[error("the fault needs nodes in an arena, and this cluster runs already")]
+    NoArena,
+    /// The cluster has no commands of this name.
+    #[error("the cluster has no commands for the fault \"{fault}\"")]
+    NoCommands {
+        /// The fault.
+        fault: String,
+    },
+    /// A command of a fault failed.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// Faults of a cluster that goes on running could not be healed.
+    #[error("THE CLUSTER IS LEFT WITH A FAULT, as far as its evidence command tells; heal it by hand: {}", left.join("; "))]
+    LeftInForce {
+        /// Each fault, and the command that heals it.
+        left: Vec<String>,
+    },
     /// The fault to heal is not in force.
     #[error("fault {id} is not in force")]
     NotActive {
@@ -157,6 +177,8 @@ enum Active {
     Clock { clocks: Vec<MovedClock> },
     /// The nodes whose disks were struck, and those of them that have ended because of it.
     Disk { effect: DiskEffect, nodes: Vec<NodeId>, ended: Vec<NodeId> },
+    /// The commands, the nodes that they strike, and whether those cannot serve meanwhile.
+    Command { name: String, nodes: Vec<NodeId>, disables: bool },
 }
 
 /// A fault that was injected.
@@ -186,10 +208,15 @@ pub struct Healed {
 }
 
 /// The owner of the cluster's processes and the network's policies. Its calls block, each within a deadline.
+///
+/// Of a cluster that already runs it owns nothing: the cluster has commands, which strike it from outside.
 #[derive(Debug)]
 pub struct Nemesis {
-    switch: Switch,
+    /// The network, unless the cluster already runs.
+    switch: Option<Switch>,
     cluster: Cluster,
+    /// The faults of a cluster that already runs.
+    commands: Option<FaultCommands>,
     nodes: Vec<NodeId>,
     links: Links,
     active: BTreeMap<u32, (Fault, Active)>,
@@ -206,10 +233,21 @@ impl Nemesis {
     #[must_use]
     pub fn new(switch: Switch, cluster: Cluster, seed: u64) -> Self {
         let nodes = cluster.nodes();
+        Self { nodes, ..Self::idle(Some(switch), cluster, None, seed) }
+    }
+
+    /// Takes on a cluster that already runs, and which `commands` strike.
+    #[must_use]
+    pub fn of_commands(commands: FaultCommands) -> Self {
+        Self::idle(None, Cluster::new([], None), Some(commands), 0)
+    }
+
+    fn idle(switch: Option<Switch>, cluster: Cluster, commands: Option<FaultCommands>, seed: u64) -> Self {
         Self {
             switch,
             cluster,
-            nodes,
+            commands,
+            nodes: Vec::new(),
             links: Links::new(seed),
             active: BTreeMap::new(),
             healed_disks: Vec::new(),
@@ -251,7 +289,11 @@ impl Nemesis {
     ) -> Result<Injected, NemesisError> {
         self.sweep()?;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        self.switch.announce(format!("fault {id} starts: {fault}"))?;
+        match (&self.switch, fault) {
+            (Some(switch), _) => switch.announce(format!("fault {id} starts: {fault}"))?,
+            (None, Fault::Command { .. }) => {}
+            (None, _) => return Err(NemesisError::NoArena),
+        }
         let taken = self.down();
         let mut roles = roles.clone();
         for node in &self.returned {
@@ -308,6 +350,11 @@ impl Nemesis {
                 self.active.insert(id, (fault.clone(), active));
                 self.strike_disks(*effect, &nodes)?
             }
+            Fault::Command { name, disables, targets: chosen } => {
+                let nodes = targets(chosen);
+                let active = Active::Command { name: name.clone(), nodes, disables: *disables };
+                self.inject_command(id, fault, active)?
+            }
         };
         self.release_disks();
         let of = |nodes: fn(&Self, &Active) -> Vec<NodeId>| {
@@ -325,7 +372,9 @@ impl Nemesis {
         // Nodes found ended now ended while the fault was in force.
         self.sweep()?;
         let (fault, active) = self.active.remove(&id).ok_or(NemesisError::NotActive { id })?;
-        self.switch.mark(format!("fault {id} is healed: {fault}"))?;
+        if let Some(switch) = &self.switch {
+            switch.mark(format!("fault {id} is healed: {fault}"))?;
+        }
         let (nodes, away) = (self.touched(&active), self.away(&active));
         if !away.is_empty() {
             self.returned = away;
@@ -347,6 +396,14 @@ impl Nemesis {
             Active::Disk { effect, nodes, ended } => {
                 (self.heal_disks(id, effect, nodes, ended)?, Instant::now(), Vec::new())
             }
+            Active::Command { ref name, ref nodes, .. } => match self.heal_command(id, name, nodes) {
+                Ok(evidence) if evidence.proves() != Proof::Missing => (evidence, Instant::now(), Vec::new()),
+                failed => {
+                    // The cluster does not end with the run: healing is tried again at the end.
+                    self.active.insert(id, (fault.clone(), active));
+                    (failed?, Instant::now(), Vec::new())
+                }
+            },
         };
         Ok(Healed { evidence: prove(&fault, evidence)?, at, nodes, links })
     }
@@ -360,7 +417,9 @@ impl Nemesis {
         match active {
             Active::Partition { links } => ends(&mut links.iter().map(|(link, _)| link)),
             Active::Packet { links, .. } => ends(&mut links.iter().map(|(link, _)| link)),
-            Active::Down { nodes } | Active::Disk { nodes, .. } => nodes.clone(),
+            Active::Down { nodes } | Active::Disk { nodes, .. } | Active::Command { nodes, .. } => {
+                nodes.clone()
+            }
             Active::Pause { nodes } => nodes.iter().map(|(node, _)| node.clone()).collect(),
             Active::Clock { clocks } => clocks.iter().map(|clock| clock.node.clone()).collect(),
         }
@@ -379,7 +438,8 @@ impl Nemesis {
                 let links: Vec<Link> = links.iter().map(|(link, _)| link.clone()).collect();
                 outside_the_largest_view(&links, &self.nodes).into_iter().collect()
             }
-            Active::Packet { .. } | Active::Clock { .. } => Vec::new(),
+            Active::Command { nodes, disables: true, .. } => nodes.clone(),
+            Active::Packet { .. } | Active::Clock { .. } | Active::Command { .. } => Vec::new(),
         }
     }
 
@@ -388,7 +448,12 @@ impl Nemesis {
     fn down(&self) -> Vec<NodeId> {
         let stops = |active: &&Active| !matches!(active, Active::Partition { .. });
         let taken = self.active.values().map(|(_, active)| active).filter(stops);
-        let mut down: Vec<NodeId> = taken.flat_map(|active| self.away(active)).collect();
+        let taken = taken.flat_map(|active| match active {
+            // Whatever it does to its nodes, another command may undo it.
+            Active::Command { nodes, .. } => nodes.clone(),
+            _ => self.away(active),
+        });
+        let mut down: Vec<NodeId> = taken.collect();
         let running = self.cluster.running();
         down.extend(self.nodes.iter().filter(|node| !running.contains(node)).cloned());
         down
@@ -434,11 +499,17 @@ impl Nemesis {
         Ok(())
     }
 
-    /// Ends every process of the cluster, and unmounts the disks.
+    /// Returns the network.
+    fn switch(&self) -> Result<&Switch, NemesisError> {
+        self.switch.as_ref().ok_or(NemesisError::NoArena)
+    }
+
+    /// Ends every process of the cluster, and unmounts the disks. Heals what is in force on a cluster that goes on running.
     ///
     /// # Errors
     /// The first [`NemesisError`]; later steps are attempted all the same.
     pub fn teardown(mut self) -> Result<(), NemesisError> {
+        self.heal_commands()?;
         let mut ended: Result<(), NemesisError> = self.cluster.kill_all(SIGNAL_DEADLINE).map_err(Into::into);
         for disk in self.cluster.take_disks() {
             let node = NodeId::new(disk.mount_point().display().to_string());

@@ -2,7 +2,8 @@
 //!
 //! A mix is a list of items. An item is a family with an optional variant, an optional choice of nodes and an
 //! optional event to wait for: `partition`, `kill:minority`, `packet:loss=10%`, `clock:drift=20ms/s@leader`,
-//! `disk:power-loss@all`, `kill:leader@fsync=37`. An item can also be a story: `story:laggard`.
+//! `disk:power-loss@all`, `kill:leader@fsync=37`. An item can also be a story: `story:laggard`. On a cluster that already
+//! runs, the variants of `command` are those that its manifest names.
 
 use std::fmt;
 use std::str::FromStr;
@@ -43,6 +44,8 @@ pub enum Wanted {
     Clock(Option<ClockEffect>, Option<Selector>),
     /// This effect on the disks of these nodes.
     Disk(Option<DiskEffect>, Option<Selector>),
+    /// The user's own commands of this name, on these nodes.
+    Command(Option<String>, Option<Selector>),
     /// Several faults that belong together.
     Story(Option<Story>),
 }
@@ -62,6 +65,7 @@ impl FaultSpec {
             Wanted::Restart(_) => Family::Restart,
             Wanted::Clock(..) => Family::Clock,
             Wanted::Disk(..) => Family::Disk,
+            Wanted::Command(..) => Family::Command,
             Wanted::Story(_) => return None,
         })
     }
@@ -74,7 +78,8 @@ impl FaultSpec {
             Wanted::Partition(_, selector)
             | Wanted::Packet(_, selector)
             | Wanted::Clock(_, selector)
-            | Wanted::Disk(_, selector) => selector.as_ref(),
+            | Wanted::Disk(_, selector)
+            | Wanted::Command(_, selector) => selector.as_ref(),
             Wanted::Story(_) => None,
         }
     }
@@ -90,7 +95,7 @@ impl FaultSpec {
             }
             Wanted::Clock(effect, _) => effect.as_ref().map(Kind::name),
             Wanted::Disk(effect, _) => effect.as_ref().map(Kind::name),
-            Wanted::Story(_) => None,
+            Wanted::Command(..) | Wanted::Story(_) => None,
         };
         self.family()?.variants().find(|variant| Some(variant.name) == name)
     }
@@ -137,6 +142,7 @@ impl FaultSpec {
             Family::Restart => Wanted::Restart(None),
             Family::Clock => Wanted::Clock(None, None),
             Family::Disk => Wanted::Disk(None, None),
+            Family::Command => Wanted::Command(None, None),
         };
         Self { what, on: None }
     }
@@ -260,6 +266,7 @@ impl FromStr for FaultSpec {
             Family::Restart => Wanted::Restart(selector(variant)?),
             Family::Clock => Wanted::Clock(parsed(variant, ClockEffect::parse, unknown)?, selector(nodes)?),
             Family::Disk => Wanted::Disk(parsed(variant, DiskEffect::parse, unknown)?, selector(nodes)?),
+            Family::Command => Wanted::Command(variant.map(str::to_owned), selector(nodes)?),
         };
         Ok(Self { what, on })
     }
@@ -273,6 +280,7 @@ impl fmt::Display for FaultSpec {
             Wanted::Packet(Some(effect), _) => write!(f, ":{effect}")?,
             Wanted::Clock(Some(effect), _) => write!(f, ":{effect}")?,
             Wanted::Disk(Some(effect), _) => write!(f, ":{effect}")?,
+            Wanted::Command(Some(name), _) => write!(f, ":{name}")?,
             Wanted::Story(Some(story)) => write!(f, ":{}", story.name())?,
             _ => {}
         }
@@ -299,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_mix_prints_as_it_is_parsed() {
-        let text = "partition,partition:one-way,partition:flapping=400ms,packet:loss=10%@clients,packet@c1,partition:one@role=controller,partition@old-leader,story,story:laggard,partition:n1+n3,kill:minority,kill:follower,\
+        let text = "partition,command,command:stop@leader,partition:one-way,partition:flapping=400ms,packet:loss=10%@clients,packet@c1,partition:one@role=controller,partition@old-leader,story,story:laggard,partition:n1+n3,kill:minority,kill:follower,\
                     pause:leader,pause:n2,restart:all,packet,packet:loss=10%,packet:delay=50ms@one,clock,\
                     clock:drift=20ms/s@leader,clock:bump=-2s,clock@n1,disk,disk:power-loss@all,disk:slow-fsync=20ms,\
                     kill:leader@fsync=37,pause:role=log-0@leader-change,disk:power-loss@all@op=200,kill@log=elected leader";

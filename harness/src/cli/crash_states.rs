@@ -52,6 +52,12 @@ pub fn crash_states(args: &CrashStatesArgs) -> Result<Exit, Failure> {
     if !system.description().durable {
         return Err(in_memory());
     }
+    if system.description().external.is_some() {
+        let target = &args.target.target;
+        return Err(Failure::usage(anyhow::anyhow!(
+            "{target} already runs, and crash states are those of a node that duress starts itself"
+        )));
+    }
     let request = args.target.request(1)?;
     let settings = system.resolve(&request).map_err(Failure::usage)?;
     let nodes = hosts("n", 1, 0).into_iter().map(|host| Node { name: host.name, address: host.address });

@@ -119,7 +119,8 @@ pub fn hunt(args: &HuntArgs) -> Result<Exit, Failure> {
         program,
         program_key,
         out: out.clone(),
-        jobs: jobs(args.jobs),
+        // One run at a time has a cluster that already runs.
+        jobs: if system.description().external.is_some() { 1 } else { jobs(args.jobs) },
         runs_max: args.runs_max,
         end: Some(Instant::now() + args.budget),
     };

@@ -77,6 +77,10 @@ pub fn faults() -> Result<Exit, Failure> {
         let needs = needs.unwrap_or_default();
         say!(text, "  story:{:<18} {}{needs}{}", story.name(), story.meaning(), at_least(story.nodes_min()));
     }
+    let [does, proof, heals] = Family::Command.describe();
+    say!(text, "command: {does}");
+    say!(text, "  evidence:  {proof}");
+    say!(text, "  healing:   {heals}");
     say!(text, "@EVENT: a fault may begin at an event instead of a time, as in kill:leader@fsync=37");
     for (example, meaning) in EVENTS {
         say!(text, "  @{example:<23} {meaning}");

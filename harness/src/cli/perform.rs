@@ -1,6 +1,6 @@
 //! A plan performed: in the arena's namespaces, into a folder of its own, to a verdict.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -12,6 +12,7 @@ use duress_arena::Role;
 use duress_arena::clock::Tracer;
 use duress_checkers::verdict::Verdict;
 use duress_history::recorder::RecordError;
+use duress_nemesis::Family;
 use duress_targets::System;
 
 use super::run::Planned;
@@ -22,7 +23,7 @@ use crate::judge::finding::{Finding, comparisons};
 use crate::judge::floor::Floor;
 use crate::judge::verdict::RunVerdict;
 use crate::judge::{Judged, RecordedRun};
-use crate::plan::{ClockSource, DataLocation, Plan};
+use crate::plan::{ArenaPlan, ClockSource, DataLocation, Plan};
 use crate::record::faults::{FaultRecord, elections, faults, without_takeover};
 use crate::record::folder::RunFolder;
 use crate::record::machine::{self, Machine};
@@ -58,11 +59,16 @@ impl OutputArgs {
     }
 }
 
-/// Moves into the arena's namespaces, completes the plan there, and performs it.
+/// Moves into the arena's namespaces, completes the plan there, and performs it. A plan without an arena is performed here.
 pub(super) fn isolated(
-    complete: impl FnOnce() -> Result<Planned, Failure>,
+    mut planned: Planned,
+    complete: impl FnOnce(&mut ArenaPlan) -> Result<(), Failure>,
     perform: impl FnOnce(&Planned) -> Result<Exit, Failure>,
 ) -> Result<Exit, Failure> {
+    let Some(arena) = &mut planned.plan.arena else {
+        let _lock = alone(&planned.plan)?;
+        return perform(&planned);
+    };
     let role = duress_arena::isolate().map_err(|error| Failure {
         exit: Exit::Broken,
         error: error.into(),
@@ -70,7 +76,27 @@ pub(super) fn isolated(
     })?;
     match role {
         Role::Outer(status) => outer(status),
-        Role::Runner => perform(&complete()?),
+        Role::Runner => {
+            complete(arena)?;
+            perform(&planned)
+        }
+    }
+}
+
+/// Keeps other runs off a cluster that already runs, for as long as the file lives: they would take the faults of this one for
+/// failures of the cluster. Runs elsewhere, and of other manifests, are not seen.
+fn alone(plan: &Plan) -> Result<Option<File>, Failure> {
+    let Some(path) = plan.manifest.as_ref().map(|manifest| &manifest.path) else { return Ok(None) };
+    // A plan may outlive its manifest.
+    let Ok(file) = File::open(path) else { return Ok(None) };
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(Failure {
+            exit: Exit::Broken,
+            error: anyhow::anyhow!("another run has this cluster: it has locked {}", path.display()),
+            hint: Some("wait for its end: two runs at a time would strike each other's nodes".to_owned()),
+        }),
+        // Some file systems have no locks.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(Some(file)),
     }
 }
 
@@ -115,10 +141,13 @@ pub(super) fn perform(planned: &Planned, output: &OutputArgs) -> Result<Exit, Fa
         plan.schedule.len(),
         plan.seed,
     ));
+    if let Some(lacks) = without_arena(plan) {
+        tell(&lacks);
+    }
     // Forked here, while there is one thread.
-    let tracer = match plan.arena.clock {
-        ClockSource::Machine => None,
-        ClockSource::Own => Some(Tracer::start().map_err(|error| Failure {
+    let tracer = match plan.arena.as_ref().map(|arena| arena.clock) {
+        None | Some(ClockSource::Machine) => None,
+        Some(ClockSource::Own) => Some(Tracer::start().map_err(|error| Failure {
             exit: Exit::Broken,
             error: anyhow::Error::new(error).context("cannot give nodes clocks of their own"),
             hint: Some("`duress doctor` reports what this machine allows".to_owned()),
@@ -127,8 +156,8 @@ pub(super) fn perform(planned: &Planned, output: &OutputArgs) -> Result<Exit, Fa
     let ends_by = output.stop_at_first_anomaly.then_some(promise);
     let outcome = crate::run::run(plan, *workload, Arc::clone(deployment), &folder, tracer, ends_by)
         .map_err(|error| run_failure(error, &shown))?;
-    if output.keep_data {
-        keep_data(plan, &folder)?;
+    if let (true, Some(arena)) = (output.keep_data, &plan.arena) {
+        keep_data(plan, arena, &folder)?;
     }
     let report = judge_run(planned, &folder, outcome, output, shown)?;
     folder
@@ -142,6 +171,17 @@ pub(super) fn perform(planned: &Planned, output: &OutputArgs) -> Result<Exit, Fa
         Err(error) => tell(format_args!("report.html was not written: {}", chain(&error))),
     }
     Ok(report.record.verdict.exit())
+}
+
+/// Returns what a run on a cluster that already runs lacks, in a sentence.
+fn without_arena(plan: &Plan) -> Option<String> {
+    let families = Family::ALL.map(Family::name).join(", ");
+    plan.arena.is_none().then(|| {
+        format!(
+            "the cluster already runs: faults of the families {families}, stories, a restart of all nodes at the end, a capture of \
+             packets and the nodes' output cannot be had, only the faults that its manifest names"
+        )
+    })
 }
 
 pub(super) fn run_failure(error: RunError, shown: &str) -> Failure {
@@ -190,6 +230,7 @@ fn judge_run(
         Stop::Early => notes.push("the run was ended early; the record until then was checked".to_owned()),
         Stop::Now => undecided.push("the run was aborted, without final reads".to_owned()),
     }
+    notes.extend(without_arena(plan));
     notes.extend(deployment.clock_bound().map(|bound| clock_note(bound, &plan.schedule)));
     let faults = faults(&events);
     if deployment.tolerates() > 0 && plan.floor_percent > 0 {
@@ -248,10 +289,10 @@ fn is_default(system: &dyn System, key: &str, value: &str) -> bool {
 }
 
 /// Copies the nodes' data out of memory, before it is gone with the namespaces.
-fn keep_data(plan: &Plan, folder: &RunFolder) -> Result<(), Failure> {
+fn keep_data(plan: &Plan, arena: &ArenaPlan, folder: &RunFolder) -> Result<(), Failure> {
     for host in &plan.nodes {
         let home = folder.node(&host.name);
-        let data = match plan.arena.data {
+        let data = match arena.data {
             DataLocation::Breakable => folder.backing(&host.name).join("files"),
             DataLocation::Tmpfs | DataLocation::Disk => folder.data(&host.name),
         };

@@ -11,7 +11,7 @@ use duress_arena::capabilities::probe;
 use duress_history::Promise;
 use duress_nemesis::{Family, FaultSpec, LossLimit, ScheduledFault};
 use duress_settings::{Request, Settings};
-use duress_targets::{Deployment, Scenario, System};
+use duress_targets::{Deployment, Description, ExternalFault, ExternalNode, Scenario, System, Topology};
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -27,7 +27,8 @@ use super::workload::WorkloadArgs;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
 use crate::plan::{
-    ArenaPlan, CapturePlan, ClockSource, DEFAULT_FLOOR, DataLocation, NODES_MAX, Plan, VERSION, hosts,
+    ArenaPlan, CapturePlan, ClockSource, DEFAULT_FLOOR, DataLocation, NODES_MAX, Plan, PlannedHost, VERSION,
+    fresh_key_prefix, hosts,
 };
 use crate::systems;
 use crate::trial::Shell;
@@ -188,35 +189,35 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
         return repeat(times, planned.plan.seed);
     }
     if args.dry_run {
-        if let Some(port) = fixed(args.port) {
-            planned.plan.arena.port = port;
+        if let (Some(port), Some(arena)) = (fixed(args.port), &mut planned.plan.arena) {
+            arena.port = port;
         }
         print(planned.plan.to_json())?;
         return Ok(Exit::Valid);
     }
-    let complete = move || {
-        planned.plan.arena.port = match fixed(args.port) {
+    let complete = |arena: &mut ArenaPlan| {
+        arena.port = match fixed(args.port) {
             Some(port) => port,
             None => best_port()?,
         };
-        Ok(planned)
+        Ok(())
     };
-    isolated(complete, |planned| perform(planned, &args.output))
+    isolated(planned, complete, |planned| perform(planned, &args.output))
 }
 
 /// Runs `duress try`: the plan of the same `duress run` for a few seconds and without faults, described instead of judged.
 pub fn try_out(TryArgs(mut args): TryArgs) -> Result<Exit, Failure> {
     args.faults = Some("none".to_owned());
     args.time_limit = Some(args.time_limit.unwrap_or(DEFAULT_TRY_LIMIT));
-    let mut planned = plan(&args)?;
+    let planned = plan(&args)?;
     let workload = args.workload.iter().flat_map(|workload| ["--workload".to_owned(), workload.clone()]);
     let words: Vec<String> = std::iter::once(args.target.target.clone()).chain(workload).collect();
     let (target, runs) = (Shell(&words).to_string(), args.output.runs().to_owned());
-    let complete = move || {
-        planned.plan.arena.port = best_port()?;
-        Ok(planned)
+    let complete = |arena: &mut ArenaPlan| {
+        arena.port = best_port()?;
+        Ok(())
     };
-    isolated(complete, |planned| try_out::perform(planned, &target, &runs))
+    isolated(planned, complete, |planned| try_out::perform(planned, &target, &runs))
 }
 
 /// Runs `duress replay`.
@@ -224,7 +225,7 @@ pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
     if let Some(times) = args.times {
         return replay_times(&args.plan, times, args.output.runs().join("replays"));
     }
-    let plan = Plan::load(&args.plan).map_err(Failure::usage)?;
+    let mut plan = Plan::load(&args.plan).map_err(Failure::usage)?;
     let system = systems::of(&plan).map_err(Failure::usage)?;
     let request = Request {
         mode: Some(plan.settings.mode.clone()),
@@ -238,16 +239,20 @@ pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
     let workload = workload(system, &plan.workload.name)?;
     workload.validate(&plan.workload.options, plan.concurrency).map_err(Failure::usage)?;
     let deployment = system.deploy(&plan.settings, &plan.topology()).map_err(Failure::usage)?;
+    super::schedule::check(&plan, &*deployment)?;
     system.available(&plan.settings.programs).map_err(missing)?;
-    let complete = move || {
-        let mut plan = plan;
+    // The cluster may have the keys of the run that is replayed.
+    plan.key_prefix = plan.key_prefix.map(|_| fresh_key_prefix());
+    let complete = |arena: &mut ArenaPlan| {
         // A plan made where TUN devices work must also run where they do not.
-        if plan.arena.port == PortKind::Tun {
-            plan.arena.port = best_port()?;
+        if arena.port == PortKind::Tun {
+            arena.port = best_port()?;
         }
-        Ok(Planned { plan, system, workload, deployment })
+        Ok(())
     };
-    isolated(complete, |planned| perform(planned, &args.output))
+    isolated(Planned { plan, system, workload, deployment }, complete, |planned| {
+        perform(planned, &args.output)
+    })
 }
 
 /// A plan, with its workload and deployment.
@@ -269,8 +274,14 @@ pub(super) fn workload(system: &dyn System, name: &str) -> Result<&'static dyn W
     if known.contains(&name) {
         return Ok(workload);
     }
-    let name_of_system = &system.description().name;
+    let Description { name: name_of_system, vocabularies, .. } = system.description();
     let known = known.join(", ");
+    if vocabularies.iter().any(|spoken| spoken == workload.vocabulary()) {
+        return Err(Failure::usage(anyhow::anyhow!(
+            "the workload \"{name}\" would take what earlier runs left on the cluster for its own, and {name_of_system} already \
+             runs; it has {known}"
+        )));
+    }
     Err(Failure::usage(anyhow::anyhow!("{name_of_system} has no workload \"{name}\"; it has {known}")))
 }
 
@@ -323,6 +334,13 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
     if !(1..=NODES_MAX).contains(&node_count) {
         return Err(Failure::usage(anyhow::anyhow!("--nodes is {node_count}: a cluster has 1 to 99 nodes")));
     }
+    let external = system.description().external.as_deref();
+    if let Some(nodes) = external.filter(|nodes| nodes.len() != node_count) {
+        return Err(Failure::usage(anyhow::anyhow!(
+            "--nodes is {node_count}, and the cluster already runs: its manifest lists {} nodes",
+            nodes.len()
+        )));
+    }
     let request = Request { scenario: !args.no_scenario, ..args.target.request(node_count)? };
     let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(0..=u64::from(u32::MAX)));
     let settings = resolved(system, request, args.draw_options.then_some(seed))?;
@@ -332,6 +350,7 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         (Some(mix), _) => mix.clone(),
         (None, Some(scenario)) if scenario.faults.is_empty() => "none".to_owned(),
         (None, Some(scenario)) => scenario.faults.join(","),
+        (None, None) if external.is_some() => "all".to_owned(),
         (None, None) if !system.description().durable && node_count == 1 => {
             DEFAULT_FAULTS_IN_MEMORY_ALONE.to_owned()
         }
@@ -339,7 +358,11 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         (None, None) if node_count == 1 => DEFAULT_FAULTS_ALONE.to_owned(),
         (None, None) => DEFAULT_FAULTS.to_owned(),
     };
-    let faults = if faults == "all" { all_allowed()? } else { faults };
+    let faults = match (external, faults.as_str()) {
+        (Some(_), "all") => all_of_its_own(system, &settings)?,
+        (None, "all") => all_allowed()?,
+        _ => faults,
+    };
     let mix = match &args.schedule {
         Some(_) => Vec::new(),
         None => FaultSpec::parse_mix(&faults).map_err(Failure::usage)?,
@@ -362,8 +385,8 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         target: system.description().name.clone(),
         manifest: system.manifest().cloned(),
         settings,
-        nodes: hosts("n", node_count, 0),
-        clients: hosts("c", node_count, 100),
+        nodes: external.map_or_else(|| hosts("n", node_count, 0), running),
+        clients: external.map_or_else(|| hosts("c", node_count, 100), |_| Vec::new()),
         workload: planned_workload,
         concurrency: args.concurrency.processes(node_count),
         rate_hz: args.rate.or(system.description().has_one_object().then_some(RATE_OF_ONE_OBJECT)),
@@ -379,13 +402,14 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         floor_percent: args.floor,
         schedule: Vec::new(),
         final_restart: false,
-        arena: ArenaPlan {
+        key_prefix: external.map(|_| fresh_key_prefix()),
+        arena: external.is_none().then(|| ArenaPlan {
             port: PortKind::Tun,
             data: args.data,
             clock: ClockSource::Machine,
             capture: args.capture,
             tcp_rto_max_ms: Some(millis(TCP_RTO_MAX)),
-        },
+        }),
     };
     if interval < INTERVAL_MIN {
         return Err(Failure::usage(anyhow::anyhow!("--interval must be at least 100ms")));
@@ -407,8 +431,12 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         }
     };
     // A run without faults has no final restart either.
-    plan.final_restart = !args.no_final_restart && !plan.schedule.is_empty() && system.description().durable;
+    plan.final_restart = !args.no_final_restart
+        && !plan.schedule.is_empty()
+        && system.description().durable
+        && plan.arena.is_some();
     plan.validate().map_err(Failure::usage)?;
+    super::schedule::check(&plan, &*deployment)?;
     equip(&mut plan);
     if !args.dry_run {
         system.available(&plan.settings.programs).map_err(missing)?;
@@ -445,6 +473,21 @@ pub(super) fn families() -> Result<(Vec<Family>, Vec<Family>), Failure> {
         _ => true,
     };
     Ok(Family::ALL.into_iter().partition(allowed))
+}
+
+/// Returns nodes that already run, as a plan has them.
+fn running(nodes: &[ExternalNode]) -> Vec<PlannedHost> {
+    let host = |node: &ExternalNode| PlannedHost { name: node.name.clone(), address: *node.address.ip() };
+    nodes.iter().map(host).collect()
+}
+
+/// Returns every fault of a cluster that already runs, as a mix.
+fn all_of_its_own(system: &dyn System, settings: &Settings) -> Result<String, Failure> {
+    let nodes = system.description().external.iter().flatten().map(ExternalNode::node);
+    let deployment = system.deploy(settings, &Topology { nodes: nodes.collect() }).map_err(Failure::usage)?;
+    let name = |fault: &ExternalFault| format!("{}:{}", Family::Command.name(), fault.name);
+    let names: Vec<String> = deployment.external().into_iter().flatten().map(name).collect();
+    Ok(if names.is_empty() { "none".to_owned() } else { names.join(",") })
 }
 
 /// Returns every family of faults that this machine supports, as a mix.

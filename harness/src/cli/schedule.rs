@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use duress_nemesis::schedule::{MixOptions, expand};
+use duress_nemesis::schedule::{CommandVariant, MixOptions, check_kinds, expand};
 use duress_nemesis::{Fault, FaultSpec, LossLimit, Role, ScheduledFault};
-use duress_targets::Deployment;
+use duress_targets::{Deployment, ExternalFault};
 
 use crate::cli::exit::Failure;
 use crate::plan::{ClockSource, DataLocation, Plan};
@@ -24,6 +24,7 @@ pub(super) fn expanded(
         (plan.node_names(), plan.clients.iter().map(|host| host.name.clone()).collect::<Vec<_>>());
     let setup = workload.setup(&plan.workload.options).map_err(Failure::usage)?;
     let roles: Vec<Role> = deployment.roles(&setup).into_iter().map(Role::new).collect();
+    let commands = commands(deployment);
     let options = MixOptions {
         nodes: &nodes,
         clients: &clients,
@@ -36,19 +37,42 @@ pub(super) fn expanded(
         client_time_out: deployment.time_outs().client,
         losses: plan.losses.unwrap_or_else(|| LossLimit::tolerated(deployment.tolerates())),
         clock_bound: deployment.clock_bound(),
+        commands: commands.as_deref(),
     };
     expand(mix, &options).map_err(Failure::usage)
 }
 
+/// Returns the faults of a cluster that already runs.
+fn commands(deployment: &dyn Deployment) -> Option<Vec<CommandVariant>> {
+    let variant =
+        |fault: &ExternalFault| CommandVariant { name: fault.name.clone(), disables: fault.disables };
+    deployment.external().map(|faults| faults.iter().map(variant).collect())
+}
+
+/// Checks that `plan` is for the kind of cluster that `deployment` is, and that it can have the faults of the schedule.
+pub(super) fn check(plan: &Plan, deployment: &dyn Deployment) -> Result<(), Failure> {
+    if deployment.external().is_some() == plan.arena.is_some() {
+        let error = match &plan.arena {
+            Some(_) => "the plan has an arena, and its cluster already runs",
+            None => "the plan has no arena, and its cluster does not run already",
+        };
+        return Err(
+            Failure::usage(anyhow::anyhow!(error)).hint("`duress run … --dry-run` prints a plan that fits")
+        );
+    }
+    check_kinds(&plan.schedule, commands(deployment).as_deref()).map_err(Failure::usage)
+}
+
 /// Gives nodes clocks and disks of their own if a fault of the schedule needs them: both cost something.
 pub(super) fn equip(plan: &mut Plan) {
+    let Some(arena) = &mut plan.arena else { return };
     let any = |is: fn(&Fault) -> bool| plan.schedule.iter().any(|fault| is(&fault.fault));
     if any(|fault| matches!(fault, Fault::Clock { .. })) {
-        plan.arena.clock = ClockSource::Own;
+        arena.clock = ClockSource::Own;
     }
     let counted =
         |fault: &ScheduledFault| fault.on.as_ref().is_some_and(|trigger| trigger.event.needs_disk());
     if any(|fault| matches!(fault, Fault::Disk { .. })) || plan.schedule.iter().any(counted) {
-        plan.arena.data = DataLocation::Breakable;
+        arena.data = DataLocation::Breakable;
     }
 }

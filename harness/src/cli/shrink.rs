@@ -182,7 +182,8 @@ fn replays<'a>(
         program: std::env::current_exe().map_err(Failure::internal)?,
         system,
         out: shrinking.out.clone(),
-        jobs: shrinking.jobs,
+        // One run at a time has a cluster that already runs.
+        jobs: if plan.arena.is_some() { shrinking.jobs } else { 1 },
         end: Some(Instant::now() + shrinking.budget),
         halt,
         say: Box::new(say),

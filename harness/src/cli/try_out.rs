@@ -9,6 +9,7 @@ use std::sync::Arc;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
+use duress_nemesis::commands::{Answer, Look};
 use duress_targets::{NodeFiles, Role};
 use serde::Deserialize;
 use serde_json::Value;
@@ -18,7 +19,9 @@ use super::run::{Planned, RunArgs};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
 use crate::record::folder::RunFolder;
+use crate::run::conductor::chain;
 use crate::run::observer::{Observation, load};
+use crate::run::world::commands;
 
 /// Failures are not worth a word where they are fewer than one in this many operations of a kind.
 const RARE: u64 = 50;
@@ -185,8 +188,12 @@ pub(super) fn perform(planned: &Planned, target: &str, runs: &Path) -> Result<Ex
     crate::cli::log::to_file(&folder.file("duress.log"))
         .map_err(|error| Failure::internal(anyhow::Error::new(error).context("cannot write duress.log")))?;
     let mut account = Account::default();
-    say!(account, "1. started");
-    for host in &plan.nodes {
+    if deployment.external().is_some() {
+        account.running(planned, &folder);
+    } else {
+        say!(account, "1. started");
+    }
+    for host in plan.nodes.iter().filter(|_| plan.arena.is_some()) {
         let (home, data) = (folder.node(&host.name), folder.data(&host.name));
         folder.make(&data).map_err(Failure::internal)?;
         let files = NodeFiles { data, stdout: home.join("stdout.log"), stderr: home.join("stderr.log") };
@@ -205,7 +212,8 @@ pub(super) fn perform(planned: &Planned, target: &str, runs: &Path) -> Result<Ex
     let outcome = crate::run::run(plan, *workload, Arc::clone(deployment), &folder, None, None)
         .map_err(|error| run_failure(error, &at))?;
     if let Some(after) = outcome.ready_after {
-        say!(account, "2. ready\n   all nodes, {:.2} s after the first was started", after.as_secs_f64());
+        let since = if plan.arena.is_some() { "the first was started" } else { "they were first asked" };
+        say!(account, "2. ready\n   all nodes, {:.2} s after {since}", after.as_secs_f64());
     }
     account.mend.extend(outcome.broken.iter().map(|broken| broken.trim_end().to_owned()));
     if outcome.broken.is_empty() {
@@ -229,6 +237,30 @@ pub(super) fn perform(planned: &Planned, target: &str, runs: &Path) -> Result<Ex
 }
 
 impl Account {
+    /// Describes a cluster that already runs: where its nodes are, and what the evidence of each fault says now.
+    fn running(&mut self, planned: &Planned, folder: &RunFolder) {
+        let Planned { system, deployment, .. } = planned;
+        say!(self, "1. already running, as its manifest says");
+        for node in system.description().external.iter().flatten() {
+            say!(self, "   {} at {}", node.name, node.address);
+        }
+        let commands = commands(&**deployment, folder);
+        if commands.faults.is_empty() {
+            say!(self, "   no [[fault]]: `duress run` strikes nothing");
+        }
+        for Look { fault, node, answer } in commands.look() {
+            match answer {
+                Ok(Answer { in_force: false, .. }) => {
+                    say!(self, "   fault {fault}: its evidence says that it is not in force on {node}");
+                }
+                Ok(Answer { in_force: true, said }) => self.mend.push(format!(
+                    "the evidence of the fault {fault} says that it is in force on {node}, and none was injected: {said}"
+                )),
+                Err(error) => self.mend.push(format!("the fault {fault}: {}", chain(&error))),
+            }
+        }
+    }
+
     /// Describes each client's first operation, and what failed.
     fn operations(&mut self, folder: &Path, serving: &[String], workload: &str) {
         say!(self, "3. first operations");

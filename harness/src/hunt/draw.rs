@@ -72,7 +72,9 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
     let bug = bug(system, fixed);
     let sizes: Vec<(usize, u32)> =
         SIZES.into_iter().filter(|(nodes, _)| bug.is_none_or(|bug| *nodes >= bug.nodes_min)).collect();
-    let nodes = fixed.nodes.unwrap_or_else(|| weighted(&sizes, &mut rng));
+    let external = system.description().external.as_ref();
+    let drawn_nodes = || external.map_or_else(|| weighted(&sizes, &mut rng), Vec::len);
+    let nodes = fixed.nodes.unwrap_or_else(drawn_nodes);
     let time_limit_s = fixed.time_limit_s.unwrap_or_else(|| weighted(&LENGTHS, &mut rng));
     let settings = settings(system, fixed, nodes, &mut rng);
     let rests_on_clocks = settings.as_ref().is_some_and(|settings| rests_on_clocks(system, settings, nodes));
@@ -81,7 +83,7 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
         Family::Clock => !rests_on_clocks,
         // Without data of its own a node survives neither, and its messages may not bear being repeated.
         Family::Kill | Family::Restart | Family::Disk | Family::Packet => durable,
-        Family::Partition | Family::Pause => true,
+        Family::Partition | Family::Pause | Family::Command => true,
     };
     let allowed: Vec<Family> = allowed.iter().copied().filter(fits).collect();
     let mut words = vec!["run".to_owned(), fixed.target.clone()];
@@ -117,7 +119,13 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
     if let Some(interval) = weighted(&INTERVALS, &mut rng) {
         say("interval", format!("{interval}ms"));
     }
-    say("faults", fixed.faults.clone().unwrap_or_else(|| faults(&allowed, durable, nodes, &mut rng)));
+    say(
+        "faults",
+        fixed.faults.clone().unwrap_or_else(|| match external {
+            Some(_) => "all".to_owned(),
+            None => faults(&allowed, durable, nodes, &mut rng),
+        }),
+    );
     say("seed", seed.to_string());
     // Options that no promise depends on are the run's to draw.
     words.push("--draw-options".to_owned());

@@ -4,7 +4,7 @@ pub mod range;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{fs, io};
 
 use duress_arena::PortKind;
@@ -116,7 +116,7 @@ pub struct Plan {
     pub settings: Settings,
     /// Its nodes.
     pub nodes: Vec<PlannedHost>,
-    /// The client hosts; process p lives on host p modulo their number.
+    /// The client hosts; process p lives on host p modulo their number. None without an arena: all live on this machine.
     pub clients: Vec<PlannedHost>,
     /// The clients' workload.
     pub workload: PlannedWorkload,
@@ -157,8 +157,12 @@ pub struct Plan {
     /// more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub final_restart: bool,
-    /// The world as nodes see it.
-    pub arena: ArenaPlan,
+    /// What the names of keys begin with, on a cluster that keeps those of earlier runs: a run's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_prefix: Option<String>,
+    /// The world as nodes see it; absent for a cluster that already runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arena: Option<ArenaPlan>,
 }
 
 /// The default floor, in percent.
@@ -252,7 +256,8 @@ impl Plan {
         let nodes = self.nodes.len();
         range("nodes", &nodes, (1..=NODES_MAX).contains(&nodes), "a cluster has 1 to 99 nodes")?;
         let clients = self.clients.len();
-        range("clients", &clients, (1..=NODES_MAX).contains(&clients), "there are 1 to 99 client hosts")?;
+        let least = usize::from(self.arena.is_some());
+        range("clients", &clients, (least..=NODES_MAX).contains(&clients), "there are 1 to 99 client hosts")?;
         let concurrency = self.concurrency;
         range("concurrency", &concurrency, (1..=10_000).contains(&concurrency), "1 to 10000 processes")?;
         let timeout = self.operation_timeout_ms;
@@ -279,7 +284,9 @@ impl Plan {
         }
         let hosts = || self.nodes.iter().chain(&self.clients);
         for host in hosts() {
-            let same = hosts().filter(|other| other.name == host.name || other.address == host.address);
+            // Nodes that already run may share an address.
+            let same_address = |other: &PlannedHost| self.arena.is_some() && other.address == host.address;
+            let same = hosts().filter(|other| other.name == host.name || same_address(other));
             range("hosts", &host.name, same.count() == 1, "names and addresses of hosts are unique")?;
         }
         Ok(())
@@ -326,6 +333,20 @@ impl Plan {
         let bug = self.settings.bug.as_ref().map(|bug| format!("-{bug}")).unwrap_or_default();
         format!("{}-{}{bug}", self.target, self.settings.mode)
     }
+}
+
+/// Returns a prefix for the names of keys that no earlier run has.
+#[must_use]
+pub fn fresh_key_prefix() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (mut left, mut digits) = (since.as_micros(), Vec::new());
+    while left > 0 {
+        digits.push(char::from_digit((left % 36) as u32, 36).unwrap_or('0'));
+        left /= 36;
+    }
+    // A letter first: a name that begins with a digit is a number to some.
+    let digits: String = digits.into_iter().rev().collect();
+    format!("x{digits}-")
 }
 
 /// Hosts named `prefix1`, `prefix2`, … with consecutive addresses after `10.77.0.base`.

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use duress_arena::Host;
 use duress_history::{NodeId, Payload};
 use duress_targets::{Client, Deployment, NodeFiles, NotReady, Place, Role, Seat, Setup};
 use tokio::time::{Instant, sleep};
@@ -25,10 +24,10 @@ pub struct ClusterAccess {
     pub serving: Vec<NodeId>,
     /// The files of each node.
     pub files: BTreeMap<NodeId, NodeFiles>,
-    /// A host that no fault touches.
-    pub operator: Arc<Host>,
-    /// The hosts that clients live on.
-    pub clients: Vec<Arc<Host>>,
+    /// A place that no fault touches.
+    pub operator: Arc<dyn Place>,
+    /// The places that clients live in; at least one.
+    pub clients: Vec<Arc<dyn Place>>,
     /// The folder for what client programs write to their standard error, by process slot.
     pub client_logs: PathBuf,
     /// The folder for the temporary files of client programs.
@@ -114,7 +113,7 @@ impl ClusterAccess {
     ) -> Box<dyn Client<A>> {
         let seat = Seat {
             node: node.clone(),
-            place: Arc::clone(&self.clients[slot % self.clients.len()]) as Arc<dyn Place>,
+            place: Arc::clone(&self.clients[slot % self.clients.len()]),
             timeout,
             stderr: Some(self.client_logs.join(format!("{slot}.log"))),
             scratch: Some(self.scratch.clone()),

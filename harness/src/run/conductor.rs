@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::cli::output::tell;
 use crate::run::agenda::{Agenda, ScheduleEvent, Seen};
 use crate::run::clock::Clock;
 use crate::run::cluster_access::ClusterAccess;
@@ -363,6 +364,12 @@ impl Conductor {
                 at
             }
             Err(source) => {
+                if self.cluster.deployment.external().is_some() {
+                    tell(format_args!(
+                        "fault {id} ({}) could not be healed, and is tried again at the end",
+                        name.what
+                    ));
+                }
                 self.record(NemesisAct::StopFailed { fault: name, error: chain(&source) }).await;
                 course.broken.push(Breakage::Fault { id, what: "healed", source });
                 self.clock.now()

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use duress_arena::{Capture, CaptureSpec, RunStart};
+use duress_arena::{Arena, Capture, CaptureSpec, RunStart};
 use duress_history::Recorder;
 use duress_history::nemesis::Occasion;
 use futures_util::future::join_all;
@@ -77,12 +77,15 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
         answered: answered_tx,
     });
     let World { arena, nemesis, cluster, clocks, disks, .. } = world;
-    let capture = match arena.switch().capture(
-        &capture_spec(plan.arena.capture),
-        RunStart::at(clock.origin()),
-        &history.with_file_name("network.pcapng"),
-    ) {
-        Ok(capture) => Some(capture),
+    let captured = arena.as_ref().zip(plan.arena.as_ref()).map(|(arena, planned)| {
+        arena.switch().capture(
+            &capture_spec(planned.capture),
+            RunStart::at(clock.origin()),
+            &history.with_file_name("network.pcapng"),
+        )
+    });
+    let capture = match captured.transpose() {
+        Ok(capture) => capture,
         Err(error) => {
             outcome.notes.push(format!("packets were not captured: {}", chain(&error)));
             None
@@ -100,7 +103,7 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
             None
         }
     };
-    let (files, switch) = (cluster.files.clone(), arena.switch().clone());
+    let (files, switch) = (cluster.files.clone(), arena.as_ref().map(|arena| arena.switch().clone()));
     let events = Events { sightings, answered, files, disks, switch, clock };
     let situation = Rc::new(RefCell::new(Situation::new(cluster.deployment.tolerates())));
     let mut conductor =
@@ -108,6 +111,9 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
 
     let limit = plan.time_limit();
     let mut mix = work.mix(plan.seed);
+    if let Some(prefix) = &plan.key_prefix {
+        K::rename(&mut mix, prefix);
+    }
     let broken = match plan.rate_hz {
         None => {
             let mut generator = TimeLimit::new(Rhythm::new(&mut mix, plan.seed), limit);
@@ -143,7 +149,7 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
     if let Err(error) = nemesis.close() {
         outcome.broken.push(chain(&error));
     }
-    if let Err(error) = arena.close() {
+    if let Some(Err(error)) = arena.map(Arena::close) {
         outcome.broken.push(format!("the network failed: {}", chain(&error)));
     }
     match capture.map(Capture::finish).transpose() {

@@ -132,9 +132,14 @@ async fn run_plan(
     match built {
         Ok(world) => {
             let ready = format!(
-                "{} nodes were ready {:.2} s after the arena began to be built",
+                "{} nodes were ready {:.2} s after {}",
                 plan.nodes.len(),
-                world.ready_after.as_secs_f64()
+                world.ready_after.as_secs_f64(),
+                if world.arena.is_some() {
+                    "the arena began to be built"
+                } else {
+                    "the first question to them"
+                }
             );
             tracing::info!("{ready}");
             outcome.notes.push(ready);

@@ -9,6 +9,8 @@ use duress_nemesis::nemesis::{Crash, Healed, Injected, Nemesis, NemesisError};
 use duress_nemesis::{Fault, RoleMap};
 use tokio::sync::oneshot;
 
+use crate::cli::output::tell;
+
 type Reply<T> = oneshot::Sender<Result<T, NemesisError>>;
 
 enum Command {
@@ -110,6 +112,10 @@ impl NemesisThread {
     pub fn close(mut self) -> Result<(), NemesisError> {
         self.commands = None;
         match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(Err(error))) => {
+                warn(&error);
+                Err(error)
+            }
             Some(Ok(result)) => result,
             Some(Err(panic)) => std::panic::resume_unwind(panic),
             None => Ok(()),
@@ -127,9 +133,18 @@ impl Drop for NemesisThread {
     fn drop(&mut self) {
         // The safety net; `close` is the way that reports errors.
         self.commands = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        if let Some(thread) = self.thread.take()
+            && let Ok(Err(error)) = thread.join()
+        {
+            warn(&error);
         }
+    }
+}
+
+/// Says at once that a cluster which goes on running is not as it was: a report may not come, or not be read.
+fn warn(error: &NemesisError) {
+    if let NemesisError::LeftInForce { .. } = error {
+        tell(format_args!("\n{error}\n"));
     }
 }
 

@@ -1,7 +1,9 @@
-//! The world of a run: the arena, the cluster in it, and the ways to reach both.
+//! The world of a run: the arena, the cluster in it, and the ways to reach both; or a cluster that already runs, without an
+//! arena.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,11 +13,15 @@ use duress_arena::disk::{Activity, DiskError, DiskOptions, FaultDisk};
 use duress_arena::{Arena, ArenaError, ArenaSpec, Host, HostSpec};
 use duress_history::NodeId;
 use duress_nemesis::cluster::{Cluster, Member};
+use duress_nemesis::commands::{CommandFault, CommandLine, FaultCommands, NodeCommands};
 use duress_nemesis::nemesis::{Crash, Nemesis, NemesisError};
-use duress_targets::{Deployment, LaunchError, NodeFiles, NotReady};
+use duress_targets::{
+    ClientProgram, Deployment, ExternalCommands, ExternalFault, LaunchError, NodeFiles, NotReady, OwnNetwork,
+    Place,
+};
 use tokio::task::JoinSet;
 
-use crate::plan::{ClockSource, DataLocation, Plan, PlannedHost, hosts};
+use crate::plan::{ArenaPlan, ClockSource, DataLocation, Plan, PlannedHost, hosts};
 use crate::record::folder::{FolderError, RunFolder};
 use crate::run::cluster_access::ClusterAccess;
 use crate::run::conductor::foreground;
@@ -88,6 +94,19 @@ pub enum WorldError {
         /// Its last error.
         last: Box<NotReady>,
     },
+    /// A node of a cluster that already runs does not answer.
+    #[error(
+        "node {node} of the cluster, which should already run, was not ready within {} s: {} failed: {}; start the cluster, or mend the node's address in [[cluster.external]]",
+        bound.as_secs_f64(), last.operation, last.cause.text
+    )]
+    Unreachable {
+        /// The node.
+        node: NodeId,
+        /// The time that it had.
+        bound: Duration,
+        /// Its last error.
+        last: Box<NotReady>,
+    },
     /// The workload's resources, such as topics, could not be made.
     #[error("the workload's resources could not be made")]
     Prepare(#[source] NotReady),
@@ -95,8 +114,8 @@ pub enum WorldError {
 
 /// The arena and the cluster in it.
 pub struct World {
-    /// The hosts and the network.
-    pub arena: Arena,
+    /// The hosts and the network, unless the cluster already runs.
+    pub arena: Option<Arena>,
     /// Breaks and heals.
     pub nemesis: NemesisThread,
     /// Speaks to the cluster.
@@ -105,12 +124,13 @@ pub struct World {
     pub clocks: BTreeMap<NodeId, Arc<ClockPage>>,
     /// The activity of the disks of the nodes that have a faultable one.
     pub disks: BTreeMap<NodeId, Activity>,
-    /// How long it took from building the arena until every node was ready.
+    /// How long it took from the beginning until every node was ready.
     pub ready_after: Duration,
 }
 
 impl World {
-    /// Builds the arena, starts the nodes and awaits them. Inside the namespaces, on a `LocalSet`.
+    /// Builds the arena, starts the nodes and awaits them: inside the namespaces, on a `LocalSet`. Of a cluster that already
+    /// runs it only awaits the nodes.
     ///
     /// # Errors
     /// [`WorldError`].
@@ -122,28 +142,67 @@ impl World {
         tracer: Option<Tracer>,
     ) -> Result<Self, WorldError> {
         let began = Instant::now();
+        let mut world = match &plan.arena {
+            Some(planned) => Self::in_arena(plan, planned, deployment, folder, tracer).await?,
+            None => Self::running(deployment, folder).await?,
+        };
+        let setup = workload.setup(&plan.workload.options)?;
+        world.cluster.prepare(&setup, PREPARE_DEADLINE).await.map_err(WorldError::Prepare)?;
+        world.ready_after = began.elapsed();
+        Ok(world)
+    }
+
+    /// Finds the nodes of a cluster that already runs.
+    async fn running(deployment: Arc<dyn Deployment>, folder: &RunFolder) -> Result<Self, WorldError> {
+        let nemesis = Nemesis::of_commands(commands(&*deployment, folder));
+        let nemesis = NemesisThread::start(nemesis).map_err(WorldError::Thread)?;
+        let here: Arc<dyn Place> = Arc::new(OwnNetwork);
+        let cluster = Rc::new(ClusterAccess {
+            serving: deployment.serving(),
+            client_logs: folder.file("clients"),
+            scratch: folder.file("scratch"),
+            deployment,
+            files: BTreeMap::new(),
+            operator: Arc::clone(&here),
+            clients: vec![here],
+        });
+        await_ready(&nemesis, &cluster, cluster.nodes()).await.map_err(|error| match error {
+            WorldError::NotReady { node, bound, last, .. } => WorldError::Unreachable { node, bound, last },
+            other => other,
+        })?;
+        let (clocks, disks) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Self { arena: None, nemesis, cluster, clocks, disks, ready_after: Duration::ZERO })
+    }
+
+    async fn in_arena(
+        plan: &Plan,
+        planned: &ArenaPlan,
+        deployment: Arc<dyn Deployment>,
+        folder: &RunFolder,
+        tracer: Option<Tracer>,
+    ) -> Result<Self, WorldError> {
         let operator = hosts("op", 1, 200);
         let spec = |host: &PlannedHost| HostSpec { name: host.name.as_str().into(), address: host.address };
         let arena = Arena::build(&ArenaSpec {
             hosts: plan.nodes.iter().chain(&plan.clients).chain(&operator).map(spec).collect(),
-            port: plan.arena.port,
-            tcp_rto_max: plan.arena.tcp_rto_max_ms.map(Duration::from_millis),
+            port: planned.port,
+            tcp_rto_max: planned.tcp_rto_max_ms.map(Duration::from_millis),
         })?;
         let find = |host: &PlannedHost| -> Arc<Host> {
             Arc::clone(arena.host(host.name.as_str()).expect("the arena has every host of its specification"))
         };
-        let files = files(plan, folder)?;
+        let files = files(plan, planned.data, folder)?;
         let mut members = Vec::new();
         for (number, host) in (0..).zip(&plan.nodes) {
             members.push(Member {
                 host: find(host),
                 spec: deployment.process(&host.name, &files[&host.name])?,
-                clock: match plan.arena.clock {
+                clock: match planned.clock {
                     ClockSource::Machine => None,
                     ClockSource::Own => Some(Arc::new(ClockPage::create()?)),
                 },
                 // Each disk has a stream of chance of its own.
-                disk: disk(plan, folder, &host.name, plan.seed.wrapping_add(number))?,
+                disk: disk(planned.data, folder, &host.name, plan.seed.wrapping_add(number))?,
             });
         }
         let clocks = members
@@ -163,7 +222,7 @@ impl World {
             deployment,
             files,
             operator: find(&operator[0]),
-            clients: plan.clients.iter().map(find).collect(),
+            clients: plan.clients.iter().map(|host| find(host) as Arc<dyn Place>).collect(),
         });
         for group in cluster.deployment.start_order() {
             for node in &group {
@@ -171,20 +230,44 @@ impl World {
             }
             await_ready(&nemesis, &cluster, group).await?;
         }
-        let setup = workload.setup(&plan.workload.options)?;
-        cluster.prepare(&setup, PREPARE_DEADLINE).await.map_err(WorldError::Prepare)?;
-        Ok(Self { arena, nemesis, cluster, clocks, disks, ready_after: began.elapsed() })
+        Ok(Self { arena: Some(arena), nemesis, cluster, clocks, disks, ready_after: Duration::ZERO })
+    }
+}
+
+/// Returns the faults of a cluster that already runs, whose commands write into `folder`.
+pub(crate) fn commands(deployment: &dyn Deployment, folder: &RunFolder) -> FaultCommands {
+    let line = |command: &ClientProgram| CommandLine {
+        program: command.program.clone(),
+        args: command.args.clone(),
+        cwd: command.cwd.clone().unwrap_or_else(|| PathBuf::from(".")),
+    };
+    let of_node = |(node, commands): (&NodeId, &ExternalCommands)| {
+        let ExternalCommands { inject, heal, evidence } = commands;
+        let commands = NodeCommands { inject: line(inject), heal: line(heal), evidence: line(evidence) };
+        (node.clone(), commands)
+    };
+    let fault = |fault: &ExternalFault| {
+        let nodes = fault.nodes.iter().map(of_node).collect();
+        (fault.name.clone(), CommandFault { deadline: fault.deadline, nodes })
+    };
+    FaultCommands {
+        folder: folder.file("faults"),
+        faults: deployment.external().into_iter().flatten().map(fault).collect(),
     }
 }
 
 /// Makes the nodes' folders, and puts their data where the plan has it.
-fn files(plan: &Plan, folder: &RunFolder) -> Result<BTreeMap<NodeId, NodeFiles>, WorldError> {
+fn files(
+    plan: &Plan,
+    location: DataLocation,
+    folder: &RunFolder,
+) -> Result<BTreeMap<NodeId, NodeFiles>, WorldError> {
     let mut files = BTreeMap::new();
     for host in &plan.nodes {
         let home = folder.node(&host.name);
         let data = folder.data(&host.name);
         folder.make(&data)?;
-        if plan.arena.data == DataLocation::Tmpfs {
+        if location == DataLocation::Tmpfs {
             duress_arena::mount_tmpfs(&data)?;
         }
         let (stdout, stderr) = (home.join("stdout.log"), home.join("stderr.log"));
@@ -193,9 +276,14 @@ fn files(plan: &Plan, folder: &RunFolder) -> Result<BTreeMap<NodeId, NodeFiles>,
     Ok(files)
 }
 
-/// Returns the breakable disk of `node`, mounted where its data is, if the plan has one.
-fn disk(plan: &Plan, folder: &RunFolder, node: &NodeId, seed: u64) -> Result<Option<FaultDisk>, WorldError> {
-    if plan.arena.data != DataLocation::Breakable {
+/// Returns the breakable disk of `node`, mounted where its data is, if the data is on one.
+fn disk(
+    location: DataLocation,
+    folder: &RunFolder,
+    node: &NodeId,
+    seed: u64,
+) -> Result<Option<FaultDisk>, WorldError> {
+    if location != DataLocation::Breakable {
         return Ok(None);
     }
     let (data, backing) = (folder.data(node), folder.backing(node));

@@ -94,6 +94,9 @@ pub trait Workload: Model {
     /// [`RunError`].
     async fn run(&self, options: &Options, stage: Stage<'_>) -> Result<(), RunError>;
 
+    /// Whether it can run on a cluster that keeps what earlier runs wrote.
+    fn bears_leftovers(&self) -> bool;
+
     /// Whether an anomaly of the first part of a history is one of the whole.
     fn prefix_closed(&self) -> bool;
 
@@ -214,6 +217,10 @@ impl<K: Kind> Workload for Erased<K> {
 
     async fn run(&self, options: &Options, stage: Stage<'_>) -> Result<(), RunError> {
         exercise(&Self::typed(options)?, stage).await
+    }
+
+    fn bears_leftovers(&self) -> bool {
+        K::BEARS_LEFTOVERS
     }
 
     fn prefix_closed(&self) -> bool {

@@ -38,6 +38,10 @@ pub trait Kind: Default + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Whether a client may go from node to node: it keeps no state between operations.
     const ROAMS: bool = false;
 
+    /// Whether it can run on a cluster that keeps what earlier runs wrote: [`Self::rename`] gives it names of its own, or it does
+    /// not see what others wrote.
+    const BEARS_LEFTOVERS: bool = false;
+
     /// Whether an anomaly of the first part of a history, up to any moment, is one of the whole.
     const PREFIX_CLOSED: bool = false;
 
@@ -57,6 +61,9 @@ pub trait Kind: Default + Serialize + DeserializeOwned + Send + Sync + 'static {
 
     /// Returns the operations of the main phase, endlessly, drawn from `seed`.
     fn mix(&self, seed: u64) -> Self::Mix;
+
+    /// Has the names of all that `mix` is about begin with `prefix`. It has not drawn an operation yet.
+    fn rename(_mix: &mut Self::Mix, _prefix: &str) {}
 
     /// Ends a run: makes losses visible, through `dispatcher`. Everything is healed by then; `mix` knows the
     /// earlier operations. Checks that could not be made must be reported.

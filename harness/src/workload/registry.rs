@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use duress_history::txn::{Elements, Held};
 use duress_settings::{hint, nearest};
-use duress_targets::System;
+use duress_targets::{Description, System};
 
 use super::echo::EchoOptions;
 use super::erased::{Erased, Model, Workload};
@@ -75,11 +75,13 @@ impl Workloads {
         found.ok_or_else(|| UnknownName::new("workload", name, self.iter().map(Model::name)))
     }
 
-    /// Returns the workloads that `system` has clients of, in the order in which they are listed.
+    /// Returns the workloads that `system` has clients of, in the order in which they are listed. On a cluster that already
+    /// runs, only those that bear what earlier runs left there.
     pub fn of(system: &dyn System) -> impl Iterator<Item = &'static dyn Workload> {
-        let vocabularies = &system.description().vocabularies;
+        let Description { vocabularies, external, .. } = system.description();
         let spoken = |name: &str| vocabularies.iter().any(|known| known == name);
-        Self::known().iter().filter(move |workload| spoken(workload.vocabulary()))
+        let bears = |workload: &dyn Workload| external.is_none() || workload.bears_leftovers();
+        Self::known().iter().filter(move |workload| spoken(workload.vocabulary()) && bears(*workload))
     }
 
     /// Returns every model: the workloads', then the others.

@@ -5,6 +5,7 @@
 
 mod anomalies;
 mod crash_states;
+mod external;
 mod faults;
 mod histories;
 mod hunted;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         ("histories", histories::TESTS),
         ("hunted", hunted::TESTS_WITHOUT_CLUSTERS),
         ("manifests", manifests::TESTS_WITHOUT_CLUSTERS),
+        ("external", external::TESTS_WITHOUT_CLUSTERS),
         ("maelstrom", maelstrom::TESTS_WITHOUT_CLUSTERS),
         ("output", output::TESTS),
         ("matrix", matrix::TESTS_WITHOUT_CLUSTERS),
@@ -61,6 +63,9 @@ fn main() -> ExitCode {
                 Ok::<(), Failed>(())
             }));
         }
+    }
+    for &(name, test) in external::TESTS_WITH_PYTHON {
+        trials.push(trial(format!("external::{name}"), test));
     }
     let fit = fit();
     let of_clusters = [

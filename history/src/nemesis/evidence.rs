@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::clock_seen::NodeClock;
+use super::command_seen::CommandSeen;
 use super::disk_seen::NodeDisk;
 use super::packet_seen::{PacketsSeen, Touches};
 use super::process_seen::{NodeProcesses, NodeResumed};
@@ -122,6 +123,16 @@ pub enum Evidence {
         /// The resumed processes.
         nodes: Vec<NodeResumed>,
     },
+    /// The fault's own command says that it is in force, and said before that it was not.
+    Commanded {
+        /// Its answers about each node.
+        nodes: Vec<CommandSeen>,
+    },
+    /// The fault's own command says that it is not in force any more.
+    Withdrawn {
+        /// Its answers about each node.
+        nodes: Vec<CommandSeen>,
+    },
 }
 
 impl Evidence {
@@ -145,6 +156,9 @@ impl Evidence {
             | Self::Started { nodes }
             | Self::Paused { nodes } => nodes.iter().map(|node| &node.node).collect(),
             Self::Resumed { nodes } => nodes.iter().map(|node| &node.node).collect(),
+            Self::Commanded { nodes } | Self::Withdrawn { nodes } => {
+                nodes.iter().map(|node| &node.node).collect()
+            }
         }
     }
 
@@ -201,6 +215,9 @@ impl Evidence {
             Self::DiskHealed { nodes, started } => {
                 !nodes.is_empty() && nodes.iter().all(NodeDisk::is_sound) && live(started)
             }
+            // A command that says the same whatever happens is no evidence.
+            Self::Commanded { nodes } => nodes.iter().all(|node| !node.before && node.after),
+            Self::Withdrawn { nodes } => nodes.iter().all(|node| !node.after),
         };
         if proven { Proof::Proven } else { Proof::Missing }
     }
@@ -218,6 +235,7 @@ impl Evidence {
             | Self::Ended { nodes }
             | Self::Started { nodes } => nodes.is_empty(),
             Self::Resumed { nodes } => nodes.is_empty(),
+            Self::Commanded { nodes } | Self::Withdrawn { nodes } => nodes.is_empty(),
             Self::DiskStruck { nodes } | Self::DiskHealed { nodes, .. } => nodes.is_empty(),
             Self::ClockSet { nodes } => nodes.is_empty(),
             Self::ClockReset { nodes } => {
@@ -310,6 +328,9 @@ impl fmt::Display for Evidence {
             Self::Started { nodes } => write!(f, "processes live again: {}", list(nodes)),
             Self::Paused { nodes } => write!(f, "every thread stopped (state T): {}", list(nodes)),
             Self::Resumed { nodes } => write!(f, "running again: {}", list(nodes)),
+            Self::Commanded { nodes } | Self::Withdrawn { nodes } => {
+                write!(f, "its own command says of {}", list(nodes))
+            }
         }
     }
 }

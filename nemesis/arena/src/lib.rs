@@ -57,4 +57,4 @@ pub use switch::{
     Passage, Probability, ProbabilityError, ProbeOutcome, Reorder, RunStart, Switch, SwitchError, Train,
     TrainSeen,
 };
-pub use sys::child::kill_group;
+pub use sys::child::{die_with_parent, kill_group};

@@ -74,7 +74,7 @@ impl Nemesis {
                 _ => self.links.cut(link, id),
             }
         }
-        let since = self.switch.apply(&self.links.policies(&links))?;
+        let since = self.switch()?.apply(&self.links.policies(&links))?;
         if let PartitionShape::Flapping(period) = shape {
             return self.see_flapping(&links, since, *period);
         }
@@ -89,7 +89,7 @@ impl Nemesis {
             if left.is_empty() {
                 break;
             }
-            let mut outcomes = self.switch.probe(&left, PROBE_DEADLINE)?.into_iter();
+            let mut outcomes = self.switch()?.probe(&left, PROBE_DEADLINE)?.into_iter();
             left.retain(|_| match outcomes.next() {
                 Some(ProbeOutcome::Dropped) => {
                     dropped += 1;
@@ -122,7 +122,7 @@ impl Nemesis {
             // Send each probe at the start of a half period, so that its outcome falls into the same one.
             let due = since + half * turn;
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            let probes = self.switch.probe(links, half.min(PROBE_DEADLINE))?;
+            let probes = self.switch()?.probe(links, half.min(PROBE_DEADLINE))?;
             for (link, outcome) in links.iter().zip(probes) {
                 match outcome {
                     ProbeOutcome::Dropped => seen_cut.insert(link),
@@ -162,7 +162,7 @@ impl Nemesis {
             }
             all.push(link.clone());
         }
-        let at = self.switch.apply(&self.links.policies(&all))?;
+        let at = self.switch()?.apply(&self.links.policies(&all))?;
         let returns = self.probe_open(&all, at)?;
         let (probes_arrived, still_cut) = counted(&returns);
         let evidence = Evidence::Joined { links: all.len(), probes_arrived, still_cut, packets_dropped };
@@ -186,13 +186,13 @@ impl Nemesis {
         let links: Vec<Link> = links.into_iter().collect();
         let mut counted = Vec::with_capacity(links.len());
         for link in &links {
-            counted.push((link.clone(), self.switch.counters(link.0.as_str(), link.1.as_str())?));
+            counted.push((link.clone(), self.switch()?.counters(link.0.as_str(), link.1.as_str())?));
         }
         self.active.insert(id, (fault.clone(), Active::Packet { effect, links: counted }));
         for link in &links {
             self.links.shape(link, id, effect);
         }
-        let since = self.switch.apply(&self.links.policies(&links))?;
+        let since = self.switch()?.apply(&self.links.policies(&links))?;
         let open = self.open(&links);
         let probes = self.see(effect, &open, Wanted::Shown)?;
         let (links, cut) = (links.len(), links.len() - open.len());
@@ -222,7 +222,7 @@ impl Nemesis {
         for _ in 0..TRAINS_MAX {
             let mut undecided = Vec::new();
             for group in left.chunks(at_once.max(1)) {
-                let trains = self.switch.train(group, train)?;
+                let trains = self.switch()?.train(group, train)?;
                 for (link, passed) in group.iter().zip(&trains) {
                     add(&mut seen, passed, effect, train);
                     let shown = if effect.shows(passed, train) { Wanted::Shown } else { Wanted::Gone };
@@ -260,7 +260,7 @@ impl Nemesis {
         for link in &all {
             self.links.unshape(link, id);
         }
-        let at = self.switch.apply(&self.links.policies(&all))?;
+        let at = self.switch()?.apply(&self.links.policies(&all))?;
         let returns = self.probe_open(&all, at)?;
         let (probes_arrived, still_cut) = counted(&returns);
         // Packets that another fault also affects cannot show that this one is gone.
@@ -274,7 +274,7 @@ impl Nemesis {
     fn met(&self, effect: PacketEffect, links: &[(Link, LinkCounters)]) -> Result<u64, NemesisError> {
         let mut met = 0;
         for (link, before) in links {
-            met += effect.met(before, &self.switch.counters(link.0.as_str(), link.1.as_str())?);
+            met += effect.met(before, &self.switch()?.counters(link.0.as_str(), link.1.as_str())?);
         }
         Ok(met)
     }
@@ -302,7 +302,7 @@ impl Nemesis {
             }
             // A probe is a datagram: under load it may be lost without a cut, so lost ones are sent again.
             let before = at.elapsed();
-            let mut outcomes = self.switch.probe(&lost, PROBE_DEADLINE + lateness)?.into_iter();
+            let mut outcomes = self.switch()?.probe(&lost, PROBE_DEADLINE + lateness)?.into_iter();
             lost.retain(|link| match outcomes.next() {
                 Some(ProbeOutcome::Arrived(after)) => {
                     returns.push(come(link, Return::Back { after_ms: millis(before + after) }));
@@ -321,7 +321,7 @@ impl Nemesis {
     /// Returns how many packets of the target and the clients the link has dropped so far, without the
     /// nemesis's own probes.
     fn dropped(&self, link: &Link) -> Result<u64, NemesisError> {
-        let counters = self.switch.counters(link.0.as_str(), link.1.as_str())?;
+        let counters = self.switch()?.counters(link.0.as_str(), link.1.as_str())?;
         Ok(counters.dropped_packets.saturating_sub(counters.dropped_probes))
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
-use super::{Act, Band, Bands, Draft, MixOptions, Size, Timing, Trigger, Turn, millis};
+use super::{Act, Band, Bands, CommandVariant, Draft, MixOptions, Size, Timing, Trigger, Turn, millis};
 use crate::clock_bound;
 use crate::clock_fault::ClockEffect;
 use crate::disk_fault::DiskEffect;
@@ -88,11 +88,19 @@ pub(super) fn draw(
 
 /// Draws an event for `fault` to wait for. Every choice is expected to come soon.
 fn event(fault: &Fault, families: &BTreeSet<Family>, rng: &mut impl Rng) -> Option<Event> {
+    let after_ms = rng.random_range(0..=60);
     match fault.family() {
         Family::Packet | Family::Clock => return None,
+        // Neither its nodes' output nor its packets and disks can be seen.
+        Family::Command => {
+            return Some(match rng.random_range(0..3) {
+                0 => Event::Heal { fault: None, after_ms },
+                1 => Event::Start { fault: None, after_ms },
+                _ => Event::Operation { number: rng.random_range(1..=100) },
+            });
+        }
         Family::Partition | Family::Kill | Family::Pause | Family::Restart | Family::Disk => {}
     }
-    let after_ms = rng.random_range(0..=60);
     Some(match rng.random_range(0..if families.contains(&Family::Disk) { 10 } else { 6 }) {
         0 | 1 => Event::LeaderChange,
         2 => Event::Heal { fault: None, after_ms },
@@ -141,6 +149,13 @@ fn fault(spec: &FaultSpec, options: &MixOptions<'_>, rng: &mut impl Rng) -> Faul
             let honest =
                 matches!(effect, DiskEffect::PowerLoss | DiskEffect::Torn | DiskEffect::SlowFsync(_));
             Fault::Disk { effect, targets: targets(if honest { POWER_OF_ALL } else { 0.0 }, rng) }
+        }
+        Wanted::Command(name, _) => {
+            let known = options.commands.unwrap_or_default();
+            let named = known.iter().find(|command| Some(&command.name) == name.as_ref());
+            let drawn = || &known[RngExt::random_range(rng, 0..known.len())];
+            let CommandVariant { name, disables } = named.unwrap_or_else(drawn).clone();
+            Fault::Command { name, disables, targets: targets(0.0, rng) }
         }
         Wanted::Kill(_) | Wanted::Story(_) => Fault::Kill { targets: targets(0.0, rng) },
     }

@@ -107,7 +107,7 @@ fn windows(placed: &Placed) -> impl Iterator<Item = (Window, &Act)> {
 /// Returns the number of nodes whose processes the fault ends or stops.
 fn ended(fault: &Fault, nodes: &[NodeId]) -> usize {
     let ends = match fault {
-        Fault::Kill { .. } | Fault::Pause { .. } | Fault::Restart { .. } => true,
+        Fault::Kill { .. } | Fault::Pause { .. } | Fault::Restart { .. } | Fault::Command { .. } => true,
         Fault::Disk { effect, .. } => {
             effect.target_state() == TargetState::DeadNode || *effect == DiskEffect::LyingFsync
         }
@@ -139,6 +139,8 @@ fn clash(one: &Fault, other: &Fault) -> bool {
         || both(|fault| fault.family() == Family::Packet)
         // A link flaps with one period only.
         || both(|fault| matches!(fault, Fault::Partition { shape: PartitionShape::Flapping(_), .. }))
+        // Nothing tells two faults of the same commands apart.
+        || matches!((one, other), (Fault::Command { name, .. }, Fault::Command { name: same, .. }) if name == same)
         // A disk holds one lasting fault at a time.
         || both(|fault| matches!(fault, Fault::Disk { effect, .. } if effect.target_state() == TargetState::LiveNode))
 }

@@ -132,11 +132,38 @@ pub struct MixOptions<'a> {
     pub losses: LossLimit,
     /// The bound on clocks that the target's promise rests on, if it does.
     pub clock_bound: Option<ClockBound>,
+    /// The faults of a cluster that already runs, which has no others; `None` for a cluster in an arena.
+    pub commands: Option<&'a [CommandVariant]>,
 }
 
-/// A mix that does not fit the cluster.
+/// A fault of a cluster that already runs, as its manifest names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandVariant {
+    /// Its name.
+    pub name: String,
+    /// Whether a node that it strikes cannot serve meanwhile.
+    pub disables: bool,
+}
+
+/// A mix, or a schedule, that does not fit the cluster.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum MixError {
+    /// The cluster runs already, and only its own faults can strike it.
+    #[error("{what} cannot be had on a cluster that already runs{known}")]
+    RunsAlready {
+        /// The fault or the event.
+        what: String,
+        /// What can be asked for, in words.
+        known: String,
+    },
+    /// The cluster is in an arena, which has no commands.
+    #[error(
+        "the fault \"{fault}\" is for a cluster that already runs: [[cluster.external]] in a manifest lists its nodes, and [[fault]] its faults"
+    )]
+    NoCommands {
+        /// The item.
+        fault: String,
+    },
     /// The shape needs more nodes.
     #[error(
         "the fault \"{fault}\" needs at least {needed} nodes, and the cluster has {nodes}: give --nodes {needed}"
@@ -339,7 +366,64 @@ fn schedule(placed: Vec<Placed>) -> Vec<ScheduledFault> {
     faults.into_iter().map(|(_, _, fault)| fault).collect()
 }
 
+/// Checks that a cluster with these faults of its own, or one in an arena, can have every fault of `schedule`.
+///
+/// # Errors
+/// [`MixError`] for the first that it cannot have.
+pub fn check_kinds(schedule: &[ScheduledFault], commands: Option<&[CommandVariant]>) -> Result<(), MixError> {
+    schedule.iter().try_for_each(|scheduled| {
+        let name = match &scheduled.fault {
+            Fault::Command { name, .. } => Some(Some(name.as_str())),
+            _ => None,
+        };
+        let event = scheduled.on.as_ref().map(|trigger| &trigger.event);
+        check_kind(&scheduled.fault.to_string(), name, event, commands)
+    })
+}
+
+/// Checks the same of one `fault`; `name` is that of a command, `Some(None)` for any of them.
+fn check_kind(
+    fault: &str,
+    name: Option<Option<&str>>,
+    event: Option<&Event>,
+    commands: Option<&[CommandVariant]>,
+) -> Result<(), MixError> {
+    let Some(commands) = commands else {
+        return match name {
+            Some(_) => Err(MixError::NoCommands { fault: fault.to_owned() }),
+            None => Ok(()),
+        };
+    };
+    let refused = |what: String, known: String| Err(MixError::RunsAlready { what, known });
+    let fits = match name {
+        Some(Some(name)) => commands.iter().any(|command| command.name == name),
+        Some(None) => !commands.is_empty(),
+        None => false,
+    };
+    if !fits {
+        let known: Vec<String> =
+            commands.iter().map(|command| format!("{}:{}", Family::Command.name(), command.name)).collect();
+        let known = match &known[..] {
+            [] => ", and its manifest has no [[fault]]: the faults can be none".to_owned(),
+            known => format!(": its faults are {}, or none, or all", known.join(", ")),
+        };
+        return refused(format!("the fault \"{fault}\""), known);
+    }
+    match event {
+        Some(event @ (Event::Disk { .. } | Event::Packet { .. } | Event::Log { .. })) => {
+            let known = ": a fault can wait for leader-change, start, heal and op".to_owned();
+            refused(format!("the event \"{event}\" of the fault \"{fault}\""), known)
+        }
+        _ => Ok(()),
+    }
+}
+
 fn check(spec: &FaultSpec, options: &MixOptions<'_>) -> Result<(), MixError> {
+    let command = match &spec.what {
+        Wanted::Command(name, _) => Some(name.as_deref()),
+        _ => None,
+    };
+    check_kind(&spec.to_string(), command, spec.on.as_ref(), options.commands)?;
     let named: &[NodeId] = match (&spec.what, spec.selector()) {
         (Wanted::Partition(Some(PartitionShape::Nodes(hosts)), _), _) | (_, Some(Selector::Nodes(hosts))) => {
             hosts

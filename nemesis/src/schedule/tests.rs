@@ -31,6 +31,7 @@ fn expanded(
         client_time_out: None,
         losses: LossLimit::tolerated(2),
         clock_bound: None,
+        commands: None,
     };
     change(&mut options);
     expand(&FaultSpec::parse_mix(text).expect("a good mix"), &options)
@@ -71,6 +72,46 @@ fn a_storm_is_many_faults_of_every_family_inside_the_run() {
                 assert!(there, "{mix}, seed {seed}: no {}", family.name());
             }
         }
+    }
+}
+
+#[test]
+fn the_faults_of_a_cluster_that_already_runs_are_its_own() {
+    static COMMANDS: LazyLock<[CommandVariant; 2]> = LazyLock::new(|| {
+        [("stop", true), ("slow", false)]
+            .map(|(name, disables)| CommandVariant { name: name.to_owned(), disables })
+    });
+    let commands: &'static [CommandVariant] = &*COMMANDS;
+    for seed in 0..20 {
+        let faults = expanded("command:stop,command:slow,command", seed, |options| {
+            options.commands = Some(commands);
+            options.losses = LossLimit::tolerated(1);
+        })
+        .expect("expands");
+        assert!(faults.len() >= 10, "seed {seed}: {} faults", faults.len());
+        assert_eq!(check_kinds(&faults, Some(commands)), Ok(()));
+        assert!(check_kinds(&faults, None).is_err() && check_kinds(&faults, Some(&commands[..1])).is_err());
+        for now in moments(&faults) {
+            let names: Vec<String> = now
+                .iter()
+                .map(|fault| match &fault.fault {
+                    Fault::Command { name, .. } => name.clone(),
+                    other => panic!("{other}"),
+                })
+                .collect();
+            let again = names.iter().enumerate().any(|(at, name)| names[..at].contains(name));
+            assert!(!again, "seed {seed}: nothing tells two faults of the same commands apart: {names:?}");
+        }
+    }
+    for (mix, commands) in [
+        ("partition", Some(commands)),
+        ("story", Some(commands)),
+        ("command:stpo", Some(commands)),
+        ("command:stop@packet=3", Some(commands)),
+        ("command", Some(&[])),
+        ("command", None),
+    ] {
+        assert!(expanded(mix, 1, |options| options.commands = commands).is_err(), "{mix}");
     }
 }
 

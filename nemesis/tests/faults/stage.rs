@@ -143,6 +143,7 @@ impl Stage {
             client_time_out: None,
             losses: LossLimit::tolerated(self.nodes.len() / 2),
             clock_bound: None,
+            commands: None,
         };
         let mix = FaultSpec::parse_mix(item).expect("a good item");
         expand(&mix, &options).expect("an item for this cluster").remove(0).fault

@@ -13,6 +13,7 @@ use duress_settings::SettingsError;
 use serde::{Deserialize, Serialize};
 
 use crate::client::Clients;
+use crate::external::ExternalFault;
 use crate::outcome::{Cause, CauseKind, RequestError};
 use crate::place::Place;
 use crate::replica::ReplicaCopy;
@@ -77,6 +78,12 @@ pub trait Deployment: Send + Sync {
     /// Returns how long nodes and links may take to answer again after a fault on them was healed.
     fn recovery_bound(&self) -> Duration {
         Duration::from_secs(15)
+    }
+
+    /// Returns the faults of a cluster that already runs, each with commands for every node; `None` for a cluster that the run
+    /// starts, in an arena.
+    fn external(&self) -> Option<&[ExternalFault]> {
+        None
     }
 
     /// Returns how `node` is started, the first time and every later time.

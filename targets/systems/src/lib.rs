@@ -6,7 +6,7 @@
 //!   [`registry`]: systems by name;
 //! - [`deployment`]: a system bound to its settings and its nodes, whose places are in [`topology`];
 //!   [`setup`]: the needs of a workload before its clients begin;
-//! - [`replica`]: a node's own copies;
+//! - [`replica`]: a node's own copies; [`external`]: the faults of a cluster that already runs;
 //! - [`client`]: clients by vocabulary; [`place`]: their location; [`outcome`]: the possible outcomes of an
 //!   operation, and why each rule is sound;
 //! - [`kafka`]: clients of every system that speaks the Kafka protocol;
@@ -35,6 +35,7 @@ pub mod client;
 pub mod deployment;
 pub mod etcd;
 mod exec;
+pub mod external;
 mod http;
 pub mod kafka;
 pub mod maelstrom;
@@ -57,6 +58,7 @@ pub use broker::Broker;
 pub use client::{Client, ClientError, Clients, Seat};
 pub use deployment::{Deployment, LaunchError, LedPartition, NodeStatus, NotReady, Role, TimeOuts};
 pub use etcd::Etcd;
+pub use external::{ExternalCommands, ExternalFault, ExternalNode};
 pub use maelstrom::Maelstrom;
 pub use manifest::{Manifest, ManifestError};
 pub use outcome::{Action, Cause, CauseKind, Effect, Outcome, Reach, RequestError};

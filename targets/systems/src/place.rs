@@ -49,9 +49,21 @@ pub struct ClientProgram {
     pub cwd: Option<PathBuf>,
 }
 
+/// What a client program may outlive.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outlives {
+    /// This program, since its namespaces end with that.
+    ThisProgram,
+    /// Nothing: the kernel kills it with the thread that started it.
+    Nothing,
+}
+
 impl ClientProgram {
-    fn start(&self) -> io::Result<Child> {
+    fn start(&self, outlives: Outlives) -> io::Result<Child> {
         let mut command = Command::new(&self.program);
+        if outlives == Outlives::Nothing {
+            duress_arena::die_with_parent(command.as_std_mut());
+        }
         if let Some(cwd) = &self.cwd {
             command.current_dir(cwd);
         }
@@ -89,7 +101,7 @@ impl Place for Host {
 
     fn spawn(&self, program: &ClientProgram) -> io::Result<Child> {
         // A child belongs to the network namespace of the thread that forks it.
-        self.enter(|| program.start())?
+        self.enter(|| program.start(Outlives::ThisProgram))?
     }
 }
 
@@ -108,7 +120,7 @@ impl Place for OwnNetwork {
     }
 
     fn spawn(&self, program: &ClientProgram) -> io::Result<Child> {
-        program.start()
+        program.start(Outlives::Nothing)
     }
 }
 

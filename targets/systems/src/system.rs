@@ -9,6 +9,7 @@ use duress_settings::{Offer, Preset, Request, Settings, SettingsError};
 use serde::{Deserialize, Serialize};
 
 use crate::deployment::Deployment;
+use crate::external::ExternalNode;
 use crate::scenario::Scenario;
 use crate::topology::Topology;
 
@@ -69,6 +70,8 @@ pub struct Description {
     pub nodes: usize,
     /// Whether nodes keep their data when they are killed. A run that does not name its faults kills no node that does not.
     pub durable: bool,
+    /// The nodes of a cluster that already runs; `None` for one that a run starts.
+    pub external: Option<Vec<ExternalNode>>,
 }
 
 /// Objects by key, where a system has only one.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use duress_history::{ConsistencyModel, NodeId, Promise};
 use duress_settings::Request;
 use duress_targets::{
-    Deployment, Manifest, ManifestText, Node, NodeFiles, OwnNetwork, Setup, System, Topology,
+    Deployment, ExternalNode, Manifest, ManifestText, Node, NodeFiles, OwnNetwork, Setup, System, Topology,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -137,6 +137,29 @@ values = ["true", "false", "maybe"]
 default = "false"
 "#;
 
+/// A manifest of a cluster that already runs.
+const OF_RUNNING: &str = r#"
+name = "running"
+[cluster]
+external = [
+    { name = "n1", role = "boss", address = "127.0.0.1:81" },
+    { name = "n2", address = "127.0.0.1:82" },
+    { name = "n3", address = "127.0.0.2:81" },
+]
+[[role]]
+name = "boss"
+clients = false
+[[fault]]
+name = "pause"
+inject = "sh pause {node} {address} {role}"
+heal = ["sh", "resume", "{ip}", "{port}"]
+evidence = "sh ask {address:boss}"
+deadline = "3s"
+disables = false
+[client]
+protocol = "resp"
+"#;
+
 /// A manifest of a server with transactions.
 const OF_TRANSACTIONS: &str = r#"
 name = "transactions"
@@ -198,7 +221,7 @@ fn every_key_of_the_schema_is_read_and_documented() {
             })
         };
         assert!(
-            [EVERYTHING, OF_EXEC, OF_POSTGRES].into_iter().any(given),
+            [EVERYTHING, OF_EXEC, OF_POSTGRES, OF_RUNNING].into_iter().any(given),
             "no manifest of this test has the key {key}"
         );
         assert!(given(docs), "docs/manifest.md does not mention the key {key}");
@@ -242,6 +265,27 @@ fn nodes_get_roles_addresses_and_files() {
             ["10.77.0.2:80", "10.77.0.3:80", "10.77.0.4:80", "--all=n1,n2,n3,n4", "strict"]
         );
     }
+}
+
+#[test]
+fn a_cluster_that_already_runs_has_its_own_nodes_and_faults() {
+    let system = parsed(OF_RUNNING);
+    let nodes = system.description().external.clone().unwrap();
+    let topology = Topology { nodes: nodes.iter().map(ExternalNode::node).collect() };
+    let settings = system.resolve(&Request { nodes: 3, ..Request::default() }).unwrap();
+    let cluster = system.deploy(&settings, &topology).unwrap();
+    assert_eq!(cluster.serving(), ["n2", "n3"].map(NodeId::new));
+    assert_eq!(cluster.ready_bound(), Duration::from_secs(5));
+    let [pause] = cluster.external().unwrap() else { panic!("one fault") };
+    assert_eq!(
+        (pause.name.as_str(), pause.disables, pause.deadline),
+        ("pause", false, Duration::from_secs(3))
+    );
+    let of_n3 = &pause.nodes[&NodeId::new("n3")];
+    assert_eq!(of_n3.inject.args, ["pause", "n3", "127.0.0.2:81", "node"]);
+    assert_eq!(of_n3.heal.args, ["resume", "127.0.0.2", "81"]);
+    assert_eq!(of_n3.evidence.args, ["ask", "127.0.0.1:81"]);
+    assert_eq!(of_n3.evidence.cwd, Some(PathBuf::from("/folder")));
 }
 
 #[test]

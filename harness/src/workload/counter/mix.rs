@@ -27,6 +27,11 @@ impl CounterMix {
         Self { options, rng, keys }
     }
 
+    /// Has the names of its keys begin with `prefix`.
+    pub fn rename(&mut self, prefix: &str) {
+        self.keys.rename(prefix);
+    }
+
     /// Returns the keys of the counters.
     #[must_use]
     pub fn keys(&self) -> &Keys {

@@ -37,6 +37,7 @@ Checked: does every read lie between the sum of the sure adds and that of the po
     const OPTIONS: &'static [WorkloadOption] = options::ON_COMMAND_LINE;
     const FINISH: Duration = Duration::from_secs(15);
     const ROAMS: bool = true;
+    const BEARS_LEFTOVERS: bool = true;
     const PREFIX_CLOSED: bool = true;
 
     fn validate(&self, _: usize) -> Result<(), RangeError> {
@@ -45,6 +46,10 @@ Checked: does every read lie between the sum of the sure adds and that of the po
 
     fn mix(&self, seed: u64) -> CounterMix {
         CounterMix::new(*self, seed)
+    }
+
+    fn rename(mix: &mut CounterMix, prefix: &str) {
+        mix.rename(prefix);
     }
 
     async fn finish(

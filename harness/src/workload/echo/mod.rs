@@ -56,6 +56,7 @@ At the end a hundred more are sent, when everything is healed.
 Checked: does each reply have the payload of its request?";
     const FINISH: Duration = Duration::from_secs(10);
     const ROAMS: bool = true;
+    const BEARS_LEFTOVERS: bool = true;
     const PREFIX_CLOSED: bool = true;
 
     fn mix(&self, _: u64) -> Echoes {

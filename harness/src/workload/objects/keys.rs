@@ -58,7 +58,7 @@ pub enum Draw<'a> {
 /// Keys in use. A hot one is left for a fresh one after so many operations: what bounds the cost of checking it.
 #[derive(Debug)]
 pub struct Keys {
-    prefix: &'static str,
+    prefix: String,
     operations_per_key: u32,
     hot: Vec<Active>,
     cold: Vec<Active>,
@@ -74,9 +74,9 @@ impl Keys {
     /// Returns so many hot keys at a time, and so many cold ones, whose names begin with `prefix`. Hot keys
     /// and operations are at least one.
     #[must_use]
-    pub fn new(prefix: &'static str, hot: u32, operations_per_key: u32, cold: u32) -> Self {
+    pub fn new(prefix: &str, hot: u32, operations_per_key: u32, cold: u32) -> Self {
         let mut keys = Self {
-            prefix,
+            prefix: prefix.to_owned(),
             operations_per_key,
             hot: Vec::new(),
             cold: Vec::new(),
@@ -95,6 +95,14 @@ impl Keys {
             })
             .collect();
         keys
+    }
+
+    /// Has the names of all keys begin with `prefix`, before one was drawn.
+    pub fn rename(&mut self, prefix: &str) {
+        self.prefix.insert_str(0, prefix);
+        for active in self.hot.iter_mut().chain(&mut self.cold) {
+            active.name = Scalar::from(format!("{prefix}{}", active.name).as_str());
+        }
     }
 
     fn fresh(&mut self) -> Active {
@@ -199,6 +207,15 @@ mod tests {
         let written: u32 = cold.iter().map(|(_, (any, _))| any).sum();
         assert!((200..700).contains(&written), "rarely: {written}");
         assert!(cold.iter().all(|(_, (any, reads))| *any > 0 && reads > any), "{cold:?}");
+    }
+
+    #[test]
+    fn renamed_keys_are_all_other_ones() {
+        let (mut usual, mut renamed) = (Keys::new("r", 6, 240, 60), Keys::new("r", 6, 240, 60));
+        renamed.rename("x-");
+        let (usual, renamed) = (drawn(&mut usual, 20_000), drawn(&mut renamed, 20_000));
+        let names: Vec<String> = usual.keys().map(|key| format!("x-{key}")).collect();
+        assert_eq!(renamed.keys().map(ToString::to_string).collect::<Vec<_>>(), names);
     }
 
     #[test]

@@ -33,6 +33,11 @@ impl RegisterMix {
         Self { options, rng, keys }
     }
 
+    /// Has the names of its keys begin with `prefix`.
+    pub fn rename(&mut self, prefix: &str) {
+        self.keys.rename(prefix);
+    }
+
     /// Returns the keys.
     #[must_use]
     pub fn keys(&self) -> &Keys {

@@ -37,6 +37,7 @@ Checked: does each key keep what the system promises: is it linearizable, or are
     const OPTIONS: &'static [WorkloadOption] = options::ON_COMMAND_LINE;
     const FINISH: Duration = Duration::from_secs(15);
     const ROAMS: bool = true;
+    const BEARS_LEFTOVERS: bool = true;
     const PREFIX_CLOSED: bool = true;
 
     fn validate(&self, _: usize) -> Result<(), RangeError> {
@@ -45,6 +46,10 @@ Checked: does each key keep what the system promises: is it linearizable, or are
 
     fn mix(&self, seed: u64) -> RegisterMix {
         RegisterMix::new(*self, seed)
+    }
+
+    fn rename(mix: &mut RegisterMix, prefix: &str) {
+        mix.rename(prefix);
     }
 
     async fn finish(

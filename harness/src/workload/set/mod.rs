@@ -37,6 +37,7 @@ Checked: is every acknowledged element in its set, once, from when it was acknow
     const OPTIONS: &'static [WorkloadOption] = options::ON_COMMAND_LINE;
     const FINISH: Duration = Duration::from_secs(15);
     const ROAMS: bool = true;
+    const BEARS_LEFTOVERS: bool = true;
     const PREFIX_CLOSED: bool = true;
 
     fn validate(&self, _: usize) -> Result<(), RangeError> {
@@ -45,6 +46,10 @@ Checked: is every acknowledged element in its set, once, from when it was acknow
 
     fn mix(&self, seed: u64) -> SetMix {
         SetMix::new(*self, seed)
+    }
+
+    fn rename(mix: &mut SetMix, prefix: &str) {
+        mix.rename(prefix);
     }
 
     async fn finish(

@@ -31,6 +31,11 @@ impl<R: Answer> TxnMix<R> {
         Self { options, rng, keys, model: PhantomData }
     }
 
+    /// Has the names of its keys begin with `prefix`.
+    pub fn rename(&mut self, prefix: &str) {
+        self.keys.rename(prefix);
+    }
+
     /// Returns the keys.
     #[must_use]
     pub fn keys(&self) -> &Keys {

@@ -54,6 +54,7 @@ impl<R: TxnModel> Kind for Transactions<R> {
     const OPTIONS: &'static [WorkloadOption] = options::ON_COMMAND_LINE;
     const FINISH: Duration = Duration::from_secs(15);
     const ROAMS: bool = true;
+    const BEARS_LEFTOVERS: bool = true;
     const PREFIX_CLOSED: bool = true;
 
     fn validate(&self, _: usize) -> Result<(), RangeError> {
@@ -62,6 +63,10 @@ impl<R: TxnModel> Kind for Transactions<R> {
 
     fn mix(&self, seed: u64) -> TxnMix<R> {
         TxnMix::new(self.options, seed)
+    }
+
+    fn rename(mix: &mut TxnMix<R>, prefix: &str) {
+        mix.rename(prefix);
     }
 
     async fn finish(

@@ -55,6 +55,7 @@ At the end a hundred more are asked for, whose nodes may have forgotten what the
 Checked: does every acknowledged identifier differ from all others?";
     const FINISH: Duration = Duration::from_secs(10);
     const ROAMS: bool = true;
+    const BEARS_LEFTOVERS: bool = true;
     const PREFIX_CLOSED: bool = true;
 
     fn mix(&self, _: u64) -> Generate {

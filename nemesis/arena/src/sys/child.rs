@@ -96,6 +96,18 @@ pub fn kill_group(group: u32) {
     let _ = nix::sys::signal::killpg(Pid::from_raw(group.cast_signed()), Signal::SIGKILL);
 }
 
+/// Arranges that the kernel kills `command`'s child when the thread that starts it is gone, however it ended.
+pub fn die_with_parent(command: &mut Command) {
+    let parent = nix::unistd::getpid();
+    let prepare = move || {
+        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+        // It may have ended before.
+        if nix::unistd::getppid() != parent { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+    };
+    // SAFETY: the closure makes two async-signal-safe system calls, and allocates nothing.
+    unsafe { command.pre_exec(prepare) };
+}
+
 /// Ends a forked process at once, without running the exit handlers it inherited from its parent.
 pub fn end_forked(code: u8) -> ! {
     // SAFETY: _exit takes any status and does not return; it is made to be called in forked children.

@@ -62,6 +62,7 @@ impl Broker {
                 scenarios: Scenario::built_in(include_str!("scenarios.toml")),
                 nodes: USUAL_NODES,
                 durable: true,
+            external: None,
             },
         }
     }

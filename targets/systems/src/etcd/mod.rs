@@ -54,6 +54,7 @@ impl Default for Etcd {
                 scenarios: BTreeMap::new(),
                 nodes: USUAL_NODES,
                 durable: true,
+                external: None,
             },
         }
     }

@@ -262,6 +262,7 @@ impl Maelstrom {
             scenarios: BTreeMap::new(),
             nodes: document.nodes.unwrap_or(USUAL_NODES),
             durable: false,
+            external: None,
         };
         Ok(Self { text: manifest.clone(), description, workload, command, executable })
     }

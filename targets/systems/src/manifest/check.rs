@@ -8,13 +8,19 @@ use super::clients::{known, supports};
 use super::document::{Document, Promises, Protocol, Ready, Serves, Status, Tolerates};
 use super::launch::is_signal;
 use super::problem::Problem;
-use super::{layout, promise, usual_nodes};
+use super::{external, layout, promise, usual_nodes};
 use crate::postgres::Isolation;
 use crate::system::KEYS;
 
 /// Checks `document`, which offers `offer`.
 pub(super) fn check(document: &Document, offer: &Offer) -> Result<(), Problem> {
     name(&["name"], &document.name)?;
+    external::check(document)?;
+    let starts = external::nodes(document).is_none();
+    if starts && document.port == 0 {
+        let text = "a manifest has the `port` where clients find a node, or [[cluster.external]], the nodes of a cluster that already runs";
+        return Err(problem(&[], text));
+    }
     if document.roles.is_empty() {
         return Err(Problem::at(["role"], "a system has at least one [[role]]"));
     }
@@ -32,8 +38,8 @@ pub(super) fn check(document: &Document, offer: &Offer) -> Result<(), Problem> {
                 "a role has at least one node (without `nodes` it has those that are left)",
             );
         }
-        if role.command.list().is_empty() {
-            return wrong("command", "a command has at least the name of a program");
+        if starts && role.command.list().is_empty() {
+            return wrong("command", "a role has a `command`, the program that is its nodes");
         }
         if let Some(signal) = role.stop_signal.as_deref().filter(|signal| !is_signal(signal)) {
             return wrong(
@@ -47,7 +53,7 @@ pub(super) fn check(document: &Document, offer: &Offer) -> Result<(), Problem> {
         ready(&["role", &at, "ready"], role.ready.as_ref())?;
         status(&["role", &at, "status"], role.status.as_ref())?;
     }
-    if document.roles.iter().filter(|role| role.nodes.is_none()).count() > 1 {
+    if starts && document.roles.iter().filter(|role| role.nodes.is_none()).count() > 1 {
         return Err(Problem::at(
             ["role"],
             "only one role may be without `nodes`: it has those that are left",
@@ -109,7 +115,7 @@ fn promises(at: &[&str], named: &Promises) -> Result<(), Problem> {
 }
 
 /// Checks that `name` can be part of a file's name, and of a word of the command line.
-fn name(at: &[&str], name: &str) -> Result<(), Problem> {
+pub(super) fn name(at: &[&str], name: &str) -> Result<(), Problem> {
     let fits = name.starts_with(|letter: char| letter.is_ascii_lowercase())
         && name.len() <= 40
         && name

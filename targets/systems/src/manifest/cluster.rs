@@ -15,9 +15,10 @@ use super::document::{Document, Protocol, Ready, RoleTable, Status};
 use super::probe::{self, Asked};
 use super::problem::Problem;
 use super::template::{Scene, TemplateError, render_values};
-use super::{launch, layout, promise};
+use super::{external, launch, layout, promise};
 use crate::client::Clients;
 use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady, TimeOuts};
+use crate::external::ExternalFault;
 use crate::kafka::{NewTopic, USUAL_SESSION, create_topics};
 use crate::outcome::{CauseKind, RequestError};
 use crate::place::Place;
@@ -47,6 +48,8 @@ pub(super) struct ManifestCluster {
     clients: Clients,
     /// Whether clients speak to the nodes of each role, in the manifest's order.
     serves: Vec<bool>,
+    /// The faults of a cluster that already runs.
+    faults: Option<Vec<ExternalFault>>,
     /// The files of each node, as it was described: readiness and status by log read them.
     files: Mutex<BTreeMap<NodeId, NodeFiles>>,
 }
@@ -60,11 +63,13 @@ impl ManifestCluster {
     ) -> Result<Self, SettingsError> {
         let unfit = |reason: String| SettingsError::Unfit { owner: document.name.clone(), reason };
         let roles = layout::assign(&document, topology.nodes.len()).map_err(unfit)?;
-        let place = |role: &usize| {
+        let external = external::nodes(&document);
+        let place = |(node, role): (usize, &usize)| {
             let role = &document.roles[*role];
-            (role.name.clone(), role.port.unwrap_or(document.port))
+            let of_role = || role.port.unwrap_or(document.port);
+            (role.name.clone(), external.map_or_else(of_role, |nodes| external::port(&nodes[node])))
         };
-        let places: Vec<(String, u16)> = roles.iter().map(place).collect();
+        let places: Vec<(String, u16)> = roles.iter().enumerate().map(place).collect();
         let scene =
             Scene { topology, roles: &places, settings, folder, node: None, places: None, operation: &[] };
         let time = |text: &str| -> Result<Duration, SettingsError> {
@@ -85,7 +90,8 @@ impl ManifestCluster {
         let clock_bound = clock_bound
             .map(|bound| Ok(ClockBound { lease: time(&bound.lease)?, slack: time(&bound.slack)? }))
             .transpose()?;
-        let mut ready_bound = given(&document.ready.deadline)?.unwrap_or(Duration::from_secs(60));
+        let usual = if external.is_some() { external::READY } else { Duration::from_secs(60) };
+        let mut ready_bound = given(&document.ready.deadline)?.unwrap_or(usual);
         for ready in document.roles.iter().filter_map(|role| role.ready.as_ref()) {
             ready_bound = ready_bound.max(given(&ready.deadline)?.unwrap_or_default());
         }
@@ -99,6 +105,10 @@ impl ManifestCluster {
                 ClientsError::Settings(error) => error,
                 other => unfit(other.to_string()),
             })?;
+        let of_node = |node: usize| Scene { node: Some(node), ..scene };
+        let scenes: Vec<Scene<'_>> = (0..roles.len()).map(of_node).collect();
+        let faults = external.map(|_| external::faults(&document, &scenes)).transpose();
+        let faults = faults.map_err(|problem| unfit(problem.text))?;
         let serves = launch::serves(&scene, &document.roles).map_err(unfit)?;
         let recovery_bound = given(&document.recovery)?.unwrap_or(Duration::from_secs(15));
         Ok(Self {
@@ -115,6 +125,7 @@ impl ManifestCluster {
             recovery_bound,
             clients,
             serves,
+            faults,
         })
     }
 
@@ -158,9 +169,11 @@ impl ManifestCluster {
     pub(super) fn try_out(&self) -> Result<(), Problem> {
         let nowhere = PathBuf::from("/nowhere");
         let files = NodeFiles { data: nowhere.clone(), stdout: nowhere.clone(), stderr: nowhere };
+        // A node that already runs has no files here.
+        let files = self.faults.is_none().then_some(&files);
         for (node, role_at) in self.roles.iter().enumerate() {
             let (role, at) = (self.role(node), role_at.to_string());
-            let scene = self.scene(node, Some(&files));
+            let scene = self.scene(node, files);
             let in_role = |key: &'static str| {
                 let at = at.clone();
                 move |error: TemplateError| Problem::at(["role", &at, key], error)
@@ -260,6 +273,10 @@ impl Deployment for ManifestCluster {
         let alone =
             |role: &&RoleTable| self.places.iter().filter(|(name, _)| *name == role.name).count() == 1;
         self.document.roles.iter().filter(alone).map(|role| role.name.clone()).collect()
+    }
+
+    fn external(&self) -> Option<&[ExternalFault]> {
+        self.faults.as_deref()
     }
 
     fn recovery_bound(&self) -> Duration {

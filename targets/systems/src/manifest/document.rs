@@ -18,13 +18,20 @@ pub(super) struct Document {
     #[serde(default)]
     pub(super) programs: Vec<String>,
     pub(super) nodes: Option<usize>,
+    /// The port of every node; 0 for a cluster that already runs, each of whose nodes has its own.
+    #[serde(default)]
     pub(super) port: u16,
+    /// A cluster that already runs.
+    pub(super) cluster: Option<ClusterTable>,
+    /// Its faults.
+    #[serde(default, rename = "fault")]
+    pub(super) faults: Vec<FaultTable>,
     pub(super) tolerates: Option<Tolerates>,
     /// Whether nodes keep their data when they are killed.
     #[serde(default = "yes")]
     pub(super) durable: bool,
     pub(super) recovery: Option<String>,
-    #[serde(rename = "role")]
+    #[serde(default, rename = "role")]
     pub(super) roles: Vec<RoleTable>,
     #[serde(default)]
     pub(super) ready: Ready,
@@ -46,8 +53,46 @@ pub(super) struct Document {
 /// Promises by workload, by their names on the command line.
 pub(super) type Promises = BTreeMap<String, String>;
 
-/// A kind of node.
+/// A cluster that already runs.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct ClusterTable {
+    pub(super) external: Vec<NodeTable>,
+}
+
+/// A node that already runs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct NodeTable {
+    pub(super) name: String,
+    #[serde(default = "any_role")]
+    pub(super) role: String,
+    /// Its IPv4 address and the port of its clients: `10.0.0.1:7000`.
+    pub(super) address: String,
+}
+
+fn any_role() -> String {
+    "node".to_owned()
+}
+
+/// A fault of a cluster that already runs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct FaultTable {
+    pub(super) name: String,
+    pub(super) inject: Option<Words>,
+    pub(super) heal: Option<Words>,
+    /// Ends with 0 if the fault is in force, and with 1 if it is not.
+    pub(super) evidence: Option<Words>,
+    /// How long each command may take.
+    pub(super) deadline: Option<String>,
+    /// Whether a node that it strikes cannot serve meanwhile.
+    #[serde(default = "yes")]
+    pub(super) disables: bool,
+}
+
+/// A kind of node.
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct RoleTable {
     pub(super) name: String,
@@ -59,6 +104,8 @@ pub(super) struct RoleTable {
     /// Whether clients speak to its nodes.
     #[serde(default)]
     pub(super) clients: Serves,
+    /// No words for a cluster that already runs.
+    #[serde(default)]
     pub(super) command: Words,
     #[serde(default)]
     pub(super) env: BTreeMap<String, String>,
@@ -95,6 +142,12 @@ impl Default for Serves {
 pub(crate) enum Words {
     Line(String),
     List(Vec<String>),
+}
+
+impl Default for Words {
+    fn default() -> Self {
+        Self::List(Vec::new())
+    }
 }
 
 /// The number of nodes that may be lost.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use duress_history::NodeId;
 
-use super::document::{Document, ToleratedShare, Tolerates};
+use super::document::{Document, NodeTable, ToleratedShare, Tolerates};
+use super::external;
 use crate::topology::{Node, Topology};
 
 /// Returns the role of each of `nodes` nodes, as places in the manifest's list: roles in their order, those without a
@@ -13,6 +14,13 @@ use crate::topology::{Node, Topology};
 /// # Errors
 /// Why they do not fit, in words.
 pub(super) fn assign(document: &Document, nodes: usize) -> Result<Vec<usize>, String> {
+    if let Some(external) = external::nodes(document) {
+        if external.len() != nodes {
+            return Err(format!("[[cluster.external]] lists {} nodes, not {nodes}", external.len()));
+        }
+        let role = |node: &NodeTable| document.roles.iter().position(|role| role.name == node.role);
+        return Ok(external.iter().filter_map(role).collect());
+    }
     let fixed: usize = document.roles.iter().filter_map(|role| role.nodes).sum();
     let open = document.roles.iter().filter(|role| role.nodes.is_none()).count();
     let fits = if open == 0 { fixed == nodes } else { fixed < nodes };

@@ -6,6 +6,7 @@ mod check;
 mod clients;
 mod cluster;
 mod document;
+mod external;
 mod http_client;
 mod launch;
 mod layout;
@@ -27,6 +28,7 @@ use self::cluster::ManifestCluster;
 use self::document::{Document, OptionTable};
 use self::problem::{Problem, SCHEMA, line, locate, unfit_key};
 use crate::deployment::Deployment;
+use crate::external::ExternalNode;
 use crate::system::{Description, ManifestText, MissingSystem, System, USUAL_NODES, executable};
 use crate::topology::Topology;
 
@@ -84,7 +86,8 @@ impl Manifest {
         if let Some((span, problem)) = unfit_key(table.get_ref()) {
             return Err(at(Some(span.start), problem));
         }
-        let document: Document = toml::from_str(text).map_err(|error| wrong(&error))?;
+        let mut document: Document = toml::from_str(text).map_err(|error| wrong(&error))?;
+        external::complete_roles(&mut document);
         let located = |problem: Problem| at(locate(table.get_ref(), &problem.at), problem.text);
         let offer = offer(&document).map_err(located)?;
         check::check(&document, &offer).map_err(located)?;
@@ -96,6 +99,7 @@ impl Manifest {
             scenarios: BTreeMap::new(),
             nodes: usual_nodes(&document),
             durable: document.durable,
+            external: external::nodes(&document).map(external::addressed),
             offer,
         };
         let manifest = Self { text: manifest.clone(), document: Arc::new(document), description };
@@ -142,7 +146,10 @@ impl Manifest {
             };
             let nowhere = |error: SettingsError| Problem { at: Vec::new(), text: error.to_string() };
             let settings = self.resolve(&request).map_err(nowhere)?;
-            let topology = layout::example(self.description.nodes);
+            let topology = match &self.description.external {
+                Some(nodes) => Topology { nodes: nodes.iter().map(ExternalNode::node).collect() },
+                None => layout::example(self.description.nodes),
+            };
             let cluster = self.cluster(&settings, &topology).map_err(nowhere)?;
             cluster.try_out()?;
         }
@@ -168,7 +175,7 @@ impl System for Manifest {
         for program in programs.values() {
             executable(name, program)?;
         }
-        let roles = self.document.roles.iter().enumerate();
+        let roles = self.document.roles.iter().enumerate().filter(|_| self.description.external.is_none());
         let roles = roles.filter(|(_, role)| !programs.contains_key(&role.name)).map(|(at, role)| {
             let other = format!("name another with --program {}=PATH", role.name);
             (vec!["role".to_owned(), at.to_string(), "command".to_owned()], &role.command, "program", other)
@@ -182,7 +189,19 @@ impl System for Manifest {
             let other = "name another in [client]".to_owned();
             (vec!["client".to_owned(), "command".to_owned()], command, "client program", other)
         });
-        for (at, command, what, other) in roles.chain(client) {
+        let faults = self.document.faults.iter().enumerate().flat_map(|(at, fault)| {
+            let commands = [("inject", &fault.inject), ("heal", &fault.heal), ("evidence", &fault.evidence)];
+            commands.into_iter().filter_map(move |(key, command)| {
+                let path = vec!["fault".to_owned(), at.to_string(), key.to_owned()];
+                Some((
+                    path,
+                    command.as_ref()?,
+                    "program of the fault",
+                    "name another in [[fault]]".to_owned(),
+                ))
+            })
+        });
+        for (at, command, what, other) in roles.chain(client).chain(faults) {
             let words = command.list();
             // A template in its place is completed later.
             let Some(program) = words.first().filter(|program| !program.contains('{')) else { continue };
@@ -200,6 +219,9 @@ impl System for Manifest {
 
 /// Returns the number of nodes of a run that does not say it.
 fn usual_nodes(document: &Document) -> usize {
+    if let Some(nodes) = external::nodes(document) {
+        return nodes.len();
+    }
     let fixed: usize = document.roles.iter().filter_map(|role| role.nodes).sum();
     let open = document.roles.iter().any(|role| role.nodes.is_none());
     document.nodes.unwrap_or(if open { USUAL_NODES.max(fixed + 1) } else { fixed })
@@ -223,7 +245,11 @@ fn offer(document: &Document) -> Result<Offer, Problem> {
         options: options.collect::<Result<_, _>>()?,
         modes,
         bugs: Vec::new(),
-        programs: document.roles.iter().map(|role| role.name.clone()).collect(),
+        // No program of a cluster that already runs is started.
+        programs: match external::nodes(document) {
+            Some(_) => Vec::new(),
+            None => document.roles.iter().map(|role| role.name.clone()).collect(),
+        },
     })
 }
 

@@ -59,6 +59,7 @@ impl Store {
                 scenarios: Scenario::built_in(include_str!("scenarios.toml")),
                 nodes: USUAL_NODES,
                 durable: true,
+                external: None,
             },
         }
     }
