@@ -24,7 +24,8 @@ class AntiEtcd extends Client {
 
   post(path, body, deadline = Date.now() + this.timeout) {
     return new Promise((resolve, reject) => {
-      const options = { ...this.address, agent: this.agent, path, method: "POST", headers: { "content-type": "application/json" } };
+      const headers = { "content-type": "application/json" };
+      const options = { ...this.address, agent: this.agent, path, method: "POST", headers };
       const failed = (error) => reject(new (UNSENT.includes(error.code) ? Fail : Info)(error.message));
       const request = http.request(options, async (answer) => {
         try {
@@ -81,7 +82,8 @@ class AntiEtcd extends Client {
   }
 
   async cas(key, before, after) {
-    const held = before === null ? { target: "CREATE", create_revision: 0 } : { target: "VALUE", value: JSON.stringify(before) };
+    const value = JSON.stringify(before);
+    const held = before === null ? { target: "CREATE", create_revision: 0 } : { target: "VALUE", value };
     const { succeeded } = await this.post("/v3/kv/txn", { compare: [{ key, ...held }], success: [put(key, after)] });
     if (!succeeded) throw new Mismatch();
   }
