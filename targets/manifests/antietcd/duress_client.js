@@ -1,0 +1,1 @@
+../../clients/javascript/duress_client.js

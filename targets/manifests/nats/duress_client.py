@@ -1,0 +1,1 @@
+../../clients/python/duress_client.py
