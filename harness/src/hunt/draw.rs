@@ -58,6 +58,9 @@ const TIMEOUTS: [(u64, u32); 3] = [(300, 1), (1000, 2), (3000, 2)];
 const SCALES: [(u64, u64); 4] = [(1, 4), (1, 2), (4, 1), (16, 1)];
 /// How often an option of the target is not its default, in runs that do not keep the defaults.
 const OPTIONS: f64 = 0.3;
+/// The variants that are never a run's own: they destroy what was acknowledged, or what the target relies on, and nothing that
+/// follows is its defect.
+const DESTRUCTIVE: [&str; 4] = ["lying-fsync", "bitflip", "truncate", "corrupt-undetected"];
 /// How often stories are among the faults.
 const STORIES: f64 = 0.5;
 
@@ -272,7 +275,7 @@ fn faults(allowed: &[Family], durable: bool, nodes: usize, rng: &mut impl Rng) -
         .iter()
         .filter(|variant| allowed.contains(&variant.family) && variant.nodes_min() <= nodes)
         // The role of the example need not be one of this target; the roles that it has are drawn anyway.
-        .filter(|variant| variant.name != "role")
+        .filter(|variant| variant.name != "role" && !DESTRUCTIVE.contains(&variant.name))
         .map(|variant| format!("{}:{}", variant.family.name(), variant.example))
         .collect();
     if let Some(variant) = fitting.choose(rng).filter(|_| items.len() < 3) {
@@ -369,6 +372,13 @@ mod tests {
             "20n",
         ] {
             assert!(runs.iter().any(|run| run.contains(word)), "{word} is never drawn");
+        }
+        for word in DESTRUCTIVE {
+            assert!(
+                duress_nemesis::variants().iter().any(|variant| variant.name == word),
+                "{word} is no variant"
+            );
+            assert!(!runs.iter().any(|run| run.contains(word)), "{word} is drawn");
         }
     }
 }

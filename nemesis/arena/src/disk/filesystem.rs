@@ -463,16 +463,18 @@ impl Filesystem for Served {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let disk = match self.listing(inode, handle, offset) {
+        let mut disk = match self.listing(inode, handle, offset) {
             Ok(disk) => disk,
             Err(errno) => return reply.error(fuse(errno)),
         };
-        for (place, listed) in
-            (1..).zip(&disk.listings[&handle.0]).skip(usize::try_from(offset).unwrap_or(usize::MAX))
-        {
-            // An entry that has gone since the directory was opened has no attributes, and is left out.
-            let Ok(attributes) = disk.attributes(listed.inode) else { continue };
-            if reply.add(attributes.ino, place, &listed.name, &REMEMBER, &attributes, GENERATION) {
+        let mut at = usize::try_from(offset).unwrap_or(usize::MAX);
+        while let Some(listed) = disk.listings[&handle.0].get(at).cloned() {
+            at += 1;
+            // The kernel takes the answer for what the name means now, and the listing is from when the directory was opened:
+            // meanwhile the name may be gone, or another file's.
+            let Ok(Some(meant)) = disk.meant(Inode(inode.0), &listed) else { continue };
+            let Ok(attributes) = disk.attributes(meant) else { continue };
+            if reply.add(attributes.ino, at as u64, &listed.name, &REMEMBER, &attributes, GENERATION) {
                 break;
             }
         }

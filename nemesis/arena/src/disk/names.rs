@@ -304,6 +304,17 @@ impl Disk {
         Ok(listed)
     }
 
+    /// Returns the file that a listed name of the directory `parent` refers to by now, if any.
+    ///
+    /// # Errors
+    /// Any error of the backing folder, save `ENOENT`.
+    pub(super) fn meant(&mut self, parent: Inode, listed: &Listed) -> Result<Option<Inode>, Errno> {
+        if listed.name == "." || listed.name == ".." {
+            return Ok(Some(listed.inode));
+        }
+        self.tree.find(parent, &listed.name)
+    }
+
     /// Moves a name into limbo, where a power loss finds it. Answers its name there.
     pub(super) fn move_to_limbo(
         &mut self,

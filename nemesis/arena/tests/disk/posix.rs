@@ -21,12 +21,13 @@ type Outcome = Result<(), Failed>;
 type Test = (&'static str, fn() -> Outcome);
 
 pub fn register(trials: &mut Vec<Trial>) {
-    let tests: [Test; 14] = [
+    let tests: [Test; 15] = [
         ("random_operations_end_as_on_the_bare_folder", random_operations),
         ("appends_go_to_the_end", appends),
         ("open_flags", open_flags),
         ("an_unlinked_file_can_be_used_until_it_is_closed", unlinked),
         ("renames", renames),
+        ("a_listing_that_goes_on_shows_no_replaced_file", replaced_while_listing),
         ("hard_links_share_content_and_count", hard_links),
         ("directories_list_what_is_in_them", listing),
         ("ranges_are_reserved_zeroed_and_given_back", ranges),
@@ -216,6 +217,35 @@ fn renames() -> Outcome {
     assert_eq!(refused(fs::rename(stage.path("a"), stage.path("a/below"))), Some(Errno::EINVAL));
     fs::rename(stage.path("a"), stage.path("empty"))?;
     assert_eq!(fs::read(stage.path("empty/inner"))?, b"inner");
+    Ok(())
+}
+
+/// What a log does when it compacts: it goes through the names of its folder, and renames new files over old ones that are open.
+fn replaced_while_listing() -> Outcome {
+    let stage = Stage::new();
+    let folder = stage.path("log");
+    fs::create_dir(&folder)?;
+    let mut open = Vec::new();
+    // So many that the kernel asks for the names several times.
+    for number in 0..400 {
+        let path = folder.join(format!("{number:020}.log"));
+        fs::write(&path, b"old")?;
+        open.push(File::open(&path)?);
+        fs::write(path.with_extension("swap"), b"new")?;
+    }
+    for entry in fs::read_dir(&folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "swap") {
+            let target = path.with_extension("log");
+            fs::rename(&path, &target)?;
+            File::open(&folder)?.sync_all()?;
+        }
+    }
+    for number in 0..400 {
+        let path = folder.join(format!("{number:020}.log"));
+        assert_eq!(fs::read(&path)?, b"new", "{}", path.display());
+        assert_eq!(open[number].metadata()?.nlink(), 0);
+    }
     Ok(())
 }
 

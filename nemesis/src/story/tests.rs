@@ -1,0 +1,125 @@
+//! Stories of every kind, and which nodes they strike.
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+use crate::selector::Relation;
+
+#[test]
+fn every_story_is_told_with_every_number_of_nodes_that_it_works_with() {
+    let time_outs = [Duration::from_millis(1200)];
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    for story in Story::ALL {
+        assert_eq!(Story::named(story.name()), Some(story));
+        for count in story.nodes_min()..=7 {
+            let nodes: Vec<NodeId> = (1..=count).map(|at| NodeId::new(format!("n{at}"))).collect();
+            let families = Family::ALL.into_iter().collect();
+            let clients = [NodeId::new("c1"), NodeId::new("c2")];
+            let roles = [Role::new("coordinator")];
+            let client_time_out = Some(Duration::from_secs(6));
+            let timing = Timing(&time_outs);
+            let stage = Stage {
+                nodes: &nodes,
+                clients: &clients,
+                roles: &roles,
+                families: &families,
+                timing,
+                client_time_out,
+            };
+            for _ in 0..50 {
+                let acts = story.acts(&stage, &mut rng);
+                assert!(!acts.is_empty(), "{}", story.name());
+                for (number, act) in (1..).zip(&acts) {
+                    let lasts = act.on.as_ref().map_or(act.within_ms, |trigger| trigger.lasts_ms);
+                    assert!((1..=60_000).contains(&lasts) && act.within_ms >= lasts, "{act:?}");
+                    if let Some(Event::Start { fault, .. } | Event::Heal { fault, .. }) =
+                        act.on.as_ref().map(|trigger| &trigger.event)
+                    {
+                        assert!(fault.is_some_and(|of| of < number), "{act:?} of itself, or of a later one");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn clients_return_after_others_were_given_what_they_held() {
+    let nodes: Vec<NodeId> = ["n1", "n2", "n3"].map(NodeId::new).to_vec();
+    let clients: Vec<NodeId> = ["c1", "c2", "c3"].map(NodeId::new).to_vec();
+    let (families, time_outs) = (BTreeSet::new(), [Duration::from_millis(1000)]);
+    let (timing, roles) = (Timing(&time_outs), [Role::new("coordinator")]);
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let mut drawn = 0;
+    for client_time_out in [Some(Duration::from_secs(2)), None] {
+        let stage = Stage {
+            nodes: &nodes,
+            clients: &clients,
+            roles: &roles,
+            families: &families,
+            timing,
+            client_time_out,
+        };
+        let least = if client_time_out.is_some() { 2600 } else { 1300 };
+        for _ in 0..50 {
+            let acts = Story::ZombieClient.acts(&stage, &mut rng);
+            let [
+                Act {
+                    within_ms, fault: Fault::Partition { shape: PartitionShape::Nodes(hosts), .. }, ..
+                },
+            ] = &acts[..]
+            else {
+                panic!("{acts:?}")
+            };
+            assert!((least..=least * 2).contains(within_ms), "{within_ms}");
+            assert!((1..=2).contains(&hosts.len()) && hosts.iter().all(|host| clients.contains(host)));
+            drawn += u32::from(Story::draw(&stage, &mut rng) == Story::ZombieClient);
+        }
+    }
+    assert!((10..60).contains(&drawn), "more often where clients hold something: {drawn} of 100");
+}
+
+#[test]
+fn stories_of_leaders_are_told_of_the_targets_own_roles_too() {
+    let nodes: Vec<NodeId> = ["n1", "n2", "n3"].map(NodeId::new).to_vec();
+    let (families, time_outs) = (BTreeSet::new(), [Duration::from_millis(1000)]);
+    let (timing, roles) = (Timing(&time_outs), ["coordinator", "t0-0", "t0-1", "t0-2"].map(Role::new));
+    let stage = Stage {
+        nodes: &nodes,
+        clients: &[],
+        roles: &roles,
+        families: &families,
+        timing,
+        client_time_out: None,
+    };
+    let mut rng = ChaCha8Rng::seed_from_u64(6);
+    let mut told = |story: Story, role: &str| {
+        let is_about = |act: &Act| match act.fault.targets() {
+            Some(Targets::Chosen(choice)) => choice.role == Relation::Has(Role::new(role)),
+            _ => false,
+        };
+        (0..400).filter(|_| story.acts(&stage, &mut rng).iter().any(is_about)).count()
+    };
+    assert!(told(Story::Zombie, "coordinator") > told(Story::Zombie, "t0-2"));
+    assert!(told(Story::Zombie, "t0-2") > 0 && told(Story::Zombie, "leader") > 200);
+    assert_eq!(told(Story::RollingLeader, "coordinator"), 0, "it waits for another leader");
+}
+
+#[test]
+fn the_one_that_lags_is_brought_up_to_date_by_those_that_are_left() {
+    let nodes: Vec<NodeId> = ["n1", "n2", "n3"].map(NodeId::new).to_vec();
+    let (families, time_outs) = (BTreeSet::new(), [Duration::from_millis(1000)]);
+    let timing = Timing(&time_outs);
+    let stage =
+        Stage { nodes: &nodes, clients: &[], roles: &[], families: &families, timing, client_time_out: None };
+    let acts = Story::Laggard.acts(&stage, &mut ChaCha8Rng::seed_from_u64(5));
+    let [majority, lagging, gone] = &acts[..] else { panic!("{acts:?}") };
+    let named = |act: &Act| act.fault.targets().map(|targets| targets.named().to_vec()).unwrap_or_default();
+    let (majority_nodes, lagging_nodes, gone_nodes) = (named(majority), named(lagging), named(gone));
+    assert_eq!((majority_nodes.len(), lagging_nodes.len(), gone_nodes.len()), (2, 1, 1));
+    assert!(majority_nodes.contains(&gone_nodes[0]) && !majority_nodes.contains(&lagging_nodes[0]));
+    // The majority accepts writes alone for a while, and part of it is disabled before the lagging node
+    // starts.
+    assert!(majority.within_ms < gone.after_ms && gone.after_ms < lagging.within_ms);
+}
