@@ -2,7 +2,7 @@
 
 use std::env;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 
 use duress_arena::{ProcessSpec, Signal};
 
@@ -27,7 +27,9 @@ pub(super) fn find_program() -> Result<PathBuf, MissingSystem> {
 }
 
 fn find_in(folders: impl Iterator<Item = PathBuf>) -> Result<PathBuf, MissingSystem> {
-    folders.map(|folder| folder.join("etcd")).find(|file| is_program(file)).ok_or_else(|| MissingSystem {
+    let found = folders.map(|folder| folder.join("etcd")).find(|file| is_program(file));
+    // A folder of PATH may be relative, and nodes start elsewhere.
+    found.map(|file| path::absolute(&file).unwrap_or(file)).ok_or_else(|| MissingSystem {
         system: "etcd".to_owned(),
         reason: format!("no program \"etcd\" in PATH, {}", FALLBACK_FOLDERS.join(" or ")),
         remedy: "install it with `sh ci/install-etcd`, or `apt-get install etcd-server` on Debian and Ubuntu"

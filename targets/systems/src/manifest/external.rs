@@ -20,6 +20,10 @@ pub(super) const READY: Duration = Duration::from_secs(5);
 /// How long a command of a fault may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// Why the nodes' output answers nothing.
+const UNSEEN: &str =
+    "duress does not see what the nodes of a cluster that already runs write: use `http` or `command`";
+
 /// Gives `document` a role for every name of a role that only nodes have.
 pub(super) fn complete_roles(document: &mut Document) {
     for node in document.cluster.iter().flat_map(|cluster| &cluster.external) {
@@ -107,8 +111,6 @@ pub(super) fn check(document: &Document) -> Result<(), Problem> {
             return Err(Problem::at(["role", &at.to_string(), "name"], text));
         }
     }
-    const UNSEEN: &str =
-        "duress does not see what the nodes of a cluster that already runs write: use `http` or `command`";
     if document.ready.log.is_some() {
         return Err(Problem::at(["ready", "log"], UNSEEN));
     }
@@ -132,10 +134,7 @@ fn of_role(at: &str, role: &RoleTable) -> Result<(), Problem> {
         ("status", role.status.as_ref().is_some_and(|status| status.log.is_some())),
     ];
     match given.iter().find(|(_, given)| *given) {
-        Some((key @ ("ready" | "status"), _)) => {
-            let text = "duress does not see what the nodes of a cluster that already runs write: use `http` or `command`";
-            Err(Problem::at(["role", at, key], text))
-        }
+        Some((key @ ("ready" | "status"), _)) => Err(Problem::at(["role", at, key], UNSEEN)),
         Some((key, _)) => {
             let text =
                 "this cluster already runs: [[cluster.external]] lists its nodes, and nothing is started";

@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::str::FromStr;
 
 use duress_arena::{ProcessSpec, Signal, User};
@@ -34,9 +34,11 @@ pub(crate) fn find(folder: &Path, program: &str) -> Result<PathBuf, String> {
             Err(error) => Err(format!("{}: {error}", file.display())),
         };
     }
-    let path = env::var_os("PATH").unwrap_or_default();
-    let folders = env::split_paths(&path).chain(FALLBACK_FOLDERS.iter().map(PathBuf::from));
+    let searched = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&searched).chain(FALLBACK_FOLDERS.iter().map(PathBuf::from));
     let found = folders.map(|folder| folder.join(program)).find(is_program);
+    // A folder of PATH may be relative, and nodes and clients start elsewhere.
+    let found = found.map(|file| path::absolute(&file).unwrap_or(file));
     found.ok_or_else(|| format!("\"{program}\" is not in PATH"))
 }
 
