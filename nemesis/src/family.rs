@@ -61,7 +61,7 @@ const ENTRIES: [Entry; 8] = [
         family: Family::Pause,
         name: "pause",
         does: "stops every process of the chosen nodes with SIGSTOP",
-        evidence: "every thread of the node is in state T",
+        evidence: "every thread of the node is in state T, or in D and stops before it goes on",
         heals: "SIGCONT: no thread is in state T, and the stopped processes use a processor again",
     },
     Entry {

@@ -113,7 +113,7 @@ pub enum Evidence {
         /// The nodes started, and how many processes each has.
         nodes: Vec<NodeProcesses>,
     },
-    /// Every thread is in state T.
+    /// Every thread is in state T, or in D with the signal to stop before it.
     Paused {
         /// The paused processes.
         nodes: Vec<NodeProcesses>,
@@ -326,7 +326,7 @@ impl fmt::Display for Evidence {
             Self::Ended { nodes } => write!(f, "ended as asked: {}", list(nodes)),
             Self::Killed { nodes } => write!(f, "processes gone: {}", list(nodes)),
             Self::Started { nodes } => write!(f, "processes live again: {}", list(nodes)),
-            Self::Paused { nodes } => write!(f, "every thread stopped (state T): {}", list(nodes)),
+            Self::Paused { nodes } => write!(f, "every thread stopped (state T or D): {}", list(nodes)),
             Self::Resumed { nodes } => write!(f, "running again: {}", list(nodes)),
             Self::Commanded { nodes } | Self::Withdrawn { nodes } => {
                 write!(f, "its own command says of {}", list(nodes))

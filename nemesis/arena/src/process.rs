@@ -5,6 +5,7 @@
 //! confirmed: that is the evidence a fault records. All calls block for at most their deadline; make them
 //! from a thread which may block.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -343,7 +344,10 @@ impl NodeProcess {
     /// [`ControlError`]; some processes may be stopped even so.
     pub fn pause(&self, deadline: Duration) -> Result<Paused, ControlError> {
         let control = Control::begin("pause", &self.host, deadline);
-        let (pids, threads) = control.signal_until(Signal::SIGSTOP, |state| state == ThreadState::Stopped)?;
+        // One that waits in the kernel may wait for a process that is stopped, and stops before it does anything.
+        let (pids, threads) = control.signal_until(Signal::SIGSTOP, |state| {
+            matches!(state, ThreadState::Stopped | ThreadState::Waiting)
+        })?;
         Ok(Paused { pids, threads, took: control.elapsed() })
     }
 
@@ -437,7 +441,7 @@ impl NodeProcess {
         let states = control.system(procfs::threads(self.pid))?;
         Ok(if states.iter().all(|&state| state == ThreadState::Dead) {
             ProcessState::Zombie
-        } else if states.iter().all(|&state| state != ThreadState::Live) {
+        } else if states.iter().all(|&state| matches!(state, ThreadState::Stopped | ThreadState::Dead)) {
             ProcessState::Stopped
         } else {
             ProcessState::Running
@@ -520,8 +524,8 @@ impl<'a> Control<'a> {
         }
     }
 
-    /// Sends `signal` to every process on the host until two successive looks show the same processes with every
-    /// thread in a state that satisfies `wanted`; says how many processes and threads those are.
+    /// Sends `signal` to every process on the host, again and again until two successive looks show the same processes with
+    /// every thread in a state that satisfies `wanted`; returns how many processes and threads those are.
     ///
     /// Two looks, because a process forked during the first one by a process that was not yet stopped may have
     /// been missed: it is there at the second, and no process can have forked since.
@@ -531,6 +535,7 @@ impl<'a> Control<'a> {
         wanted: impl Fn(ThreadState) -> bool,
     ) -> Result<(usize, usize), ControlError> {
         let mut confirmed: Option<Vec<Pid>> = None;
+        let mut signalled: BTreeSet<Pid> = BTreeSet::new();
         loop {
             let alive = self.find_alive()?;
             let mut threads = 0;
@@ -539,9 +544,13 @@ impl<'a> Control<'a> {
                 let states = self.system(procfs::threads(*pid))?;
                 let living = states.iter().filter(|&&state| state != ThreadState::Dead);
                 threads += living.clone().count();
-                if !living.clone().all(|&state| wanted(state)) {
-                    unaffected.push(*pid);
+                let affected = living.clone().all(|&state| wanted(state));
+                // Whatever its state was, it may be that of another signal, or end with a wait.
+                if signalled.insert(*pid) || !affected {
                     self.send(target, signal)?;
+                }
+                if !affected {
+                    unaffected.push(*pid);
                 }
             }
             let pids: Vec<Pid> = alive.iter().map(|(pid, _)| *pid).collect();

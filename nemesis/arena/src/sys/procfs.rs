@@ -12,6 +12,9 @@ use nix::unistd::Pid;
 pub enum ThreadState {
     /// Running, runnable or sleeping.
     Live,
+    /// In a wait of the kernel's that no signal but a kill interrupts, as a parent's in `vfork(2)` until its child has another
+    /// program. A signal to stop takes effect before it returns to its program.
+    Waiting,
     /// Stopped by a signal or held by a tracer.
     Stopped,
     /// Ended, but not yet collected by its parent.
@@ -111,6 +114,7 @@ fn parse_state(stat: &str) -> io::Result<ThreadState> {
     let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
     match state {
         Some('T' | 't') => Ok(ThreadState::Stopped),
+        Some('D') => Ok(ThreadState::Waiting),
         Some('Z' | 'X') => Ok(ThreadState::Dead),
         Some(_) => Ok(ThreadState::Live),
         None => Err(io::Error::new(io::ErrorKind::InvalidData, format!("malformed stat line {stat:?}"))),
@@ -154,6 +158,7 @@ mod tests {
     fn a_command_name_cannot_pose_as_a_state() {
         assert_eq!(parse_state("7 (evil) Z) T 1 7").unwrap(), ThreadState::Stopped);
         assert_eq!(parse_state("7 (a b) S 1 7").unwrap(), ThreadState::Live);
+        assert_eq!(parse_state("7 (a b) D 1 7").unwrap(), ThreadState::Waiting);
         assert_eq!(parse_state("7 (x) Z 1 7").unwrap(), ThreadState::Dead);
         assert!(parse_state("7 nonsense").is_err());
     }

@@ -13,12 +13,13 @@ use crate::fixture::{DAEMON, PATIENCE, arena, host, only_sleepers, shell, wait_u
 use crate::scene;
 
 pub fn register(trials: &mut Vec<Trial>) {
-    let tests: [(&str, fn()); 9] = [
+    let tests: [(&str, fn()); 10] = [
         ("a_kill_reaches_daemons", a_kill_reaches_daemons),
         ("a_kill_outruns_a_forking_program", a_kill_outruns_a_forking_program),
         ("a_pause_stops_daemons_and_a_resumption_continues_them", a_pause_stops_daemons),
         ("a_pause_stops_every_thread", a_pause_stops_every_thread),
         ("a_pause_outruns_a_forking_program", a_pause_outruns_a_forking_program),
+        ("a_pause_stops_a_parent_that_waits_in_vfork", a_pause_stops_a_parent_in_vfork),
         ("hosts_are_struck_one_at_a_time", hosts_are_struck_one_at_a_time),
         ("a_request_to_end_is_waited_for", a_request_to_end_is_waited_for),
         ("a_node_starts_afresh", a_node_starts_afresh),
@@ -134,6 +135,22 @@ fn a_pause_outruns_a_forking_program() {
             assert_eq!(host.pids().unwrap(), pids, "a paused host has new processes");
         }
         node.resume(PATIENCE).unwrap();
+    }
+    node.kill(PATIENCE).unwrap();
+}
+
+fn a_pause_stops_a_parent_in_vfork() {
+    let arena = arena(1, PortKind::Packet);
+    let (host, folder) = (host(&arena, 1), TempDir::new().unwrap());
+    let mut node = host.spawn(&scene::spec(scene::Scene::Vfork, folder.path())).unwrap();
+    let state = |pid| fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    wait_until("the parent waits for its child", || {
+        host.pids().unwrap().len() == 2 && state(node.pid()).contains(") D ")
+    });
+    for _ in 0..3 {
+        assert_eq!(node.pause(PATIENCE).unwrap().pids, 2);
+        let resumed = node.resume(PATIENCE).unwrap();
+        assert_eq!((resumed.pids, resumed.continued, resumed.progressed), (2, 1, 1), "the child goes on");
     }
     node.kill(PATIENCE).unwrap();
 }

@@ -27,16 +27,19 @@ pub enum Scene {
     Leave,
     /// Starts [`THREADS`] threads, each of which writes without end.
     Threads,
+    /// Starts a child by `vfork`, which does not become another program until it is continued.
+    Vfork,
     /// Prints what [`capabilities::probe`] finds, and then whether it can still be isolated.
     Probe,
     /// The program that the crate's front door shows.
     Example,
 }
 
-const SCENES: [(&str, Scene); 5] = [
+const SCENES: [(&str, Scene); 6] = [
     ("stay", Scene::Stay),
     ("leave", Scene::Leave),
     ("threads", Scene::Threads),
+    ("vfork", Scene::Vfork),
     ("probe", Scene::Probe),
     ("example", Scene::Example),
 ];
@@ -81,6 +84,7 @@ impl Scene {
     pub fn play(self) -> ExitCode {
         match self {
             Self::Threads => write_without_end(),
+            Self::Vfork => wait_for_a_child(),
             Self::Probe => {
                 let found = capabilities::probe().expect("a machine that can fork");
                 println!("{found:?}");
@@ -110,6 +114,20 @@ fn stay() -> ExitCode {
     println!("ready");
     loop {
         thread::park();
+    }
+}
+
+/// The child sleeps for a while after each signal to continue; the parent waits in the kernel until it has ended.
+#[allow(deprecated, reason = "the state of a parent in vfork is what is wanted")]
+fn wait_for_a_child() -> ExitCode {
+    // SAFETY: the child calls nothing but functions that are safe in a signal handler, and does not return.
+    match unsafe { libc::vfork() } {
+        0 => loop {
+            // SAFETY: as above.
+            unsafe { libc::usleep(1000) };
+        },
+        -1 => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
     }
 }
 
