@@ -119,16 +119,17 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
             }
         }
     }
-    if let Some(interval) = weighted(&INTERVALS, &mut rng) {
+    let interval = weighted(&INTERVALS, &mut rng);
+    let faults = fixed.faults.clone().unwrap_or_else(|| match external {
+        Some(_) => "all".to_owned(),
+        None => faults(&allowed, durable, nodes, &mut rng),
+    });
+    // At a slow pace a short run has no time for each of many families, and would be unknown.
+    let paced = |interval: &u64| (faults.split(',').count() as u64 + 1) * interval <= time_limit_s * 1000;
+    if let Some(interval) = interval.filter(paced) {
         say("interval", format!("{interval}ms"));
     }
-    say(
-        "faults",
-        fixed.faults.clone().unwrap_or_else(|| match external {
-            Some(_) => "all".to_owned(),
-            None => faults(&allowed, durable, nodes, &mut rng),
-        }),
-    );
+    say("faults", faults);
     say("seed", seed.to_string());
     // Options that no promise depends on are the run's to draw.
     words.push("--draw-options".to_owned());
@@ -356,6 +357,19 @@ mod tests {
         let request = Request { mode: Some("raft".to_owned()), ..Request::default() };
         let fixed = Fixed { request: request.with_option("reads", "lease"), ..fixed("store") };
         assert!((0..100).all(|number| !drawn(&fixed, number).contains("clock")));
+    }
+
+    #[test]
+    fn each_family_has_time() {
+        for number in 0..300 {
+            let run = drawn(&fixed("store"), number);
+            let after = |name: &str| run.split(name).nth(1)?.split(' ').next().map(str::to_owned);
+            let (Some(faults), Some(limit)) = (after("--faults "), after("--time-limit ")) else { continue };
+            if run.contains("--interval 2000ms") {
+                let limit: usize = limit.trim_end_matches('s').parse().unwrap();
+                assert!(faults.split(',').count() * 2 < limit, "{run}");
+            }
+        }
     }
 
     #[test]
