@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use duress_history::NodeId;
 use duress_history::counter::{Counter, CounterOp};
-use duress_history::register::Register;
+use duress_history::register::{Register, RegisterOp};
 use duress_history::set::{Set, SetOp};
 use duress_targets::{Client, Deployment, Manifest, ManifestText, Node, Outcome, Seat, System, Topology};
 use registers::{cas, read, request, short, write};
@@ -32,6 +32,7 @@ protocol = "http"
 [client.register]
 read = { path = "/r/{key}", absent = [404], fail = [503] }
 write = { method = "PUT", path = "/r/{key}", body = "{value}", fail = [503] }
+delete = { method = "DELETE", path = "/r/{key}", absent = [404] }
 cas = { path = "/r/{key}", body = "[{old}, {new}]", mismatch = [409], fail = [503] }
 [client.set]
 read = { path = "/s/{key}", absent = [404], value = "/all" }
@@ -76,6 +77,11 @@ where
     (outcome, String::from_utf8(server.requests().await.remove(0)).unwrap())
 }
 
+/// Delete the key `x`.
+fn delete() -> Register {
+    Register { key: "x".into(), op: RegisterOp::Delete }
+}
+
 async fn register(asked: &Register, timeout: Duration, reply: Reply) -> String {
     short(asked, &invoked(asked, timeout, reply).await.0)
 }
@@ -98,6 +104,9 @@ async fn a_status_decides_the_outcome() {
         (write(), 500, "", "info unknown"),
         (write(), 301, "", "info unknown"),
         (write(), 503, "", "fail rejected"),
+        (delete(), 200, "", "ok"),
+        (delete(), 404, "", "ok"),
+        (delete(), 503, "", "info unknown"),
         (cas(), 200, "", "ok"),
         (cas(), 409, "", "fail precondition"),
         (cas(), 412, "", "info unknown"),
@@ -139,6 +148,8 @@ async fn requests_are_completed() {
     let done = || Reply::Send(http(200, ""));
     let (_, sent) = invoked(&write(), LONG, done()).await;
     assert!(sent.starts_with("PUT /r/x HTTP/1.1\r\n") && sent.ends_with("\r\n\r\n1"), "{sent}");
+    let (_, sent) = invoked(&delete(), LONG, done()).await;
+    assert!(sent.starts_with("DELETE /r/x HTTP/1.1\r\n") && sent.ends_with("\r\n\r\n"), "{sent}");
     let (_, sent) = invoked(&cas(), LONG, done()).await;
     assert!(sent.starts_with("POST /r/x HTTP/1.1\r\n") && sent.ends_with("\r\n\r\n[1, 2]"), "{sent}");
 }
@@ -199,7 +210,7 @@ fn statuses_that_would_mislead_are_refused() {
             "body = \"{value}\", value = \"/v\"",
             ":12: only a read has a value",
         ),
-        ("ok = [201]", "ok = [201, 500], fail = [500]", ":16: the status 500 is listed twice"),
+        ("ok = [201]", "ok = [201, 500], fail = [500]", ":17: the status 500 is listed twice"),
     ] {
         assert!(MANIFEST.contains(from), "{from}");
         let error = parsed(&MANIFEST.replacen(from, to, 1)).err().unwrap_or_default();
