@@ -43,7 +43,7 @@ struct Defined {
     ended: Option<u64>,
     end_time: u64,
     saw: Option<Option<Scalar>>,
-    /// What it left in the register: nothing, if it deletes.
+    /// The content that it gave the register; `Some(None)` for a delete, `None` for a read.
     wrote: Option<Option<Scalar>>,
 }
 

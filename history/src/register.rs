@@ -7,7 +7,7 @@
 //! | `delete` | `[k, null]`, `k` | `null` |
 //! | `cas` | `[k, [old, new]]`, `[k, old, new]` | `[old, new]` |
 //!
-//! A register that was deleted is as one that was never written.
+//! A deleted register looks like one that was never written.
 //!
 //! If the event has a field `key`, it names the register in both vocabularies, and the value is bare. Other
 //! programs call these operations `get`, `put`, `set`, `compare-and-set` and `del` too.

@@ -112,7 +112,7 @@ pub struct CommandError {
     node: NodeId,
     /// The command.
     line: String,
-    /// What is wrong, in words.
+    /// The reason, which completes the sentence "the command …".
     how: String,
     /// The file with what it wrote.
     log: PathBuf,

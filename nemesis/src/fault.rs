@@ -183,7 +183,7 @@ impl Fault {
         match self {
             Self::Kill { .. } | Self::Pause { .. } | Self::Restart { .. } => true,
             Self::Disk { effect, .. } => effect.target_state() == TargetState::DeadNode,
-            // What else a command does is not known.
+            // A command may do more than stop the node.
             Self::Partition { .. } | Self::Packet { .. } | Self::Clock { .. } | Self::Command { .. } => false,
         }
     }

@@ -209,7 +209,7 @@ pub struct Healed {
 
 /// The owner of the cluster's processes and the network's policies. Its calls block, each within a deadline.
 ///
-/// Of a cluster that already runs it owns nothing: the cluster has commands, which strike it from outside.
+/// If the cluster already runs, it owns neither processes nor a network, and carries out the user's commands instead.
 #[derive(Debug)]
 pub struct Nemesis {
     /// The network, unless the cluster already runs.

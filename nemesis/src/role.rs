@@ -52,7 +52,8 @@ impl Role {
 
 /// Draws one of the target's own `roles`, with this probability, if it has any.
 ///
-/// Those listed first are drawn more often: a target lists the roles of which there is one before those of each partition.
+/// It draws the first roles more often: a target lists its single roles, such as the controller, before the leaders of its
+/// partitions.
 pub(crate) fn draw(roles: &[Role], probability: f64, rng: &mut impl Rng) -> Option<Role> {
     if roles.is_empty() || !rng.random_bool(probability) {
         return None;

@@ -149,12 +149,12 @@ impl Story {
         }
     }
 
-    /// Whether it waits for another leader, so that it has to strike the node that the target calls so.
+    /// Whether the story waits until another node leads; it then has to strike the target's leader itself.
     fn follows_the_leader(self) -> bool {
         matches!(self, Self::Election | Self::RollingLeader)
     }
 
-    /// Returns how often it is drawn beside others: clients that hold something of the target have one story only.
+    /// Returns its weight in a draw. It is high for the only story about clients, if clients hold something of the target.
     fn weight(self, stage: &Stage<'_>) -> u32 {
         if self == Self::ZombieClient && stage.client_time_out.is_some() { 4 } else { 1 }
     }
@@ -213,7 +213,7 @@ impl<'a> Stage<'a> {
 /// A story under construction: faults one after the other, or each relative to another.
 struct Script<'a, R> {
     stage: &'a Stage<'a>,
-    /// The node that its story calls the leader: the one that leads, or one with a role of the target's own.
+    /// The node in the leader's part: the target's leader, or a node with another role of the target.
     leader: Selector,
     rng: &'a mut R,
     acts: Vec<Act>,

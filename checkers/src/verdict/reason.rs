@@ -247,7 +247,7 @@ impl fmt::Display for Reason {
                 )
             }
             Self::Deleted { .. } => f.write_str(
-                "it was deleted, and of a read that finds nothing it is not known which delete it saw, if any",
+                "a client deleted it, and a read that finds nothing does not show which delete it saw, if any",
             ),
             Self::ReplicasUnread { nodes, .. } => {
                 let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();

@@ -58,8 +58,8 @@ const TIMEOUTS: [(u64, u32); 3] = [(300, 1), (1000, 2), (3000, 2)];
 const SCALES: [(u64, u64); 4] = [(1, 4), (1, 2), (4, 1), (16, 1)];
 /// How often an option of the target is not its default, in runs that do not keep the defaults.
 const OPTIONS: f64 = 0.3;
-/// The variants that are never a run's own: they destroy what was acknowledged, or what the target relies on, and nothing that
-/// follows is its defect.
+/// The variants that a hunt does not draw. They destroy acknowledged data, or what the target relies on, so that what follows is
+/// not the target's defect.
 const DESTRUCTIVE: [&str; 4] = ["lying-fsync", "bitflip", "truncate", "corrupt-undetected"];
 /// How often stories are among the faults.
 const STORIES: f64 = 0.5;
@@ -124,7 +124,7 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
         Some(_) => "all".to_owned(),
         None => faults(&allowed, durable, nodes, &mut rng),
     });
-    // At a slow pace a short run has no time for each of many families, and would be unknown.
+    // A short run with a long interval cannot inject every family, and the floor would make it unknown.
     let paced = |interval: &u64| (faults.split(',').count() as u64 + 1) * interval <= time_limit_s * 1000;
     if let Some(interval) = interval.filter(paced) {
         say("interval", format!("{interval}ms"));

@@ -157,7 +157,7 @@ pub struct Plan {
     /// more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub final_restart: bool,
-    /// What the names of keys begin with, on a cluster that keeps those of earlier runs: a run's own.
+    /// The prefix of this run's keys. Only a cluster that already runs needs one, since it still has the keys of earlier runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_prefix: Option<String>,
     /// The world as nodes see it; absent for a cluster that already runs.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::node::NodeId;
 
-/// What a fault's evidence command said of one node, before and after the fault was injected or healed.
+/// The answers of a fault's evidence command about one node, before and after duress injected or healed the fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandSeen {
     /// The node.

@@ -66,7 +66,7 @@ pub(super) fn draw(
         Size::Drawn => Bands::of(&fault),
         Size::Named => Bands::of(&fault).longer(),
     };
-    // The target counts on a client that it does not hear from for a time of its own.
+    // The target waits for a silent client for a time of its own.
     let of_clients = options.client_time_out.map(|time_out| [time_out]);
     let timing = match (&fault, &of_clients) {
         (Fault::Partition { shape: PartitionShape::Clients, .. }, Some(time_out)) if rng.random_bool(0.5) => {

@@ -126,7 +126,7 @@ pub struct MixOptions<'a> {
     pub time_limit: Duration,
     /// The target's own time-outs, the election time-out first; not empty.
     pub time_outs: &'a [Duration],
-    /// The silence of a client after which the target gives others what it held, if clients hold anything.
+    /// After how long a silence of a client the target gives others what the client held, if clients hold anything.
     pub client_time_out: Option<Duration>,
     /// The limit on the nodes that randomly drawn faults disable at once.
     pub losses: LossLimit,
@@ -153,7 +153,7 @@ pub enum MixError {
     RunsAlready {
         /// The fault or the event.
         what: String,
-        /// What can be asked for, in words.
+        /// The faults or events that the user can ask for instead, as the end of the sentence.
         known: String,
     },
     /// The cluster is in an arena, which has no commands.

@@ -69,8 +69,8 @@ pub trait Deployment: Send + Sync {
     }
 
     /// Returns the roles of its nodes in addition to the leader's, for a workload that needs `setup`. Faults
-    /// can strike the node that has a role, and [`Deployment::status`] reports which node that is. The first ones are struck
-    /// most: those of which there is one come before those of each partition.
+    /// can strike the node that has a role, and [`Deployment::status`] reports which node that is. Random faults strike the first
+    /// roles most: single roles, such as the controller, come before the leaders of partitions.
     fn roles(&self, _setup: &Setup) -> Vec<String> {
         Vec::new()
     }
@@ -146,7 +146,7 @@ pub struct TimeOuts {
     pub session: Option<Duration>,
     /// The time for which a node relies on the last confirmation by the others, if it does.
     pub lease: Option<Duration>,
-    /// The silence of a client after which others get what it held, if clients hold anything.
+    /// After how long a silence of a client the system gives others what the client held, if clients hold anything.
     pub client: Option<Duration>,
 }
 

@@ -14,7 +14,7 @@ use crate::topology::Node;
 pub struct ExternalNode {
     /// Its name.
     pub name: NodeId,
-    /// Where its clients find it.
+    /// The address and port that clients connect to.
     pub address: SocketAddrV4,
 }
 

@@ -49,12 +49,12 @@ pub struct ClientProgram {
     pub cwd: Option<PathBuf>,
 }
 
-/// What a client program may outlive.
+/// Whether a client program may outlive duress.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Outlives {
-    /// This program, since its namespaces end with that.
+    /// It may: duress's namespaces end with duress, and the kernel then kills everything in them.
     ThisProgram,
-    /// Nothing: the kernel kills it with the thread that started it.
+    /// It may not: the kernel kills it with the thread that started it.
     Nothing,
 }
 

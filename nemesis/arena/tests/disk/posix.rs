@@ -220,7 +220,7 @@ fn renames() -> Outcome {
     Ok(())
 }
 
-/// What a log does when it compacts: it goes through the names of its folder, and renames new files over old ones that are open.
+/// A log that compacts lists its folder, and meanwhile renames new files over old ones that it still has open.
 fn replaced_while_listing() -> Outcome {
     let stage = Stage::new();
     let folder = stage.path("log");

@@ -57,12 +57,12 @@ pub(super) fn client_options(modes: &[String]) -> Vec<OptionSpec> {
         ),
         option(
             session,
-            // What the broker allows.
+            // The broker refuses members with a session outside of this range.
             Values::Whole { min: 500, max: 1_800_000 },
             "6000",
             "how long a member of a group may be silent before its partitions are given to others",
         )
-        // A short one is over while a client is cut off, and the client returns as a member of the past.
+        // A short session ends while a client is cut off, and the client returns as a former member.
         .drawn(["1000", "2000", "6000"]),
     ]
 }
