@@ -76,6 +76,8 @@ fn a_deleted_register_is_undecided_and_others_are_not() {
         )
     };
     assert_eq!(causal("0!wx1 0!dx 0!rx1 0!wy1 0!ry1").verdict, undecided);
+    assert_eq!(causal("0!wx1 0!dx 0!rx1").verdict, undecided, "no other register is left");
+    assert_eq!(check("0!wx1 0!dx 0!rx1", "pram"), undecided);
 }
 
 /// Asserts that a witness speaks of operations that it has.
