@@ -2,7 +2,7 @@
 //!
 //! A history is written as words, one event each: process, type, action.
 //! - `0i` invokes, `0o` completes, `0f` fails, `0?` is of unknown outcome;
-//! - `w7` writes 7, `r7` reads 7 (`r_` null), `c3:4` compares with 3 and sets 4, `c3:4!7` failed and saw 7, `a` acquires, `l` releases.
+//! - `w7` writes 7, `r7` reads 7 (`r_` null), `c3:4` compares with 3 and sets 4, `c3:4!7` failed and saw 7, `d` deletes, `a` acquires, `l` releases.
 //!
 //! `A(B)` in an expectation is the anomaly's name and the operations it must name, in the order of their labels.
 
@@ -15,7 +15,7 @@ use duress_checkers::verdict::{Anomaly, Verdict};
 use duress_history::mutex::Mutex;
 use duress_history::pairs::pair;
 use duress_history::register::CasRegister;
-use duress_history::{Assumed, jsonl};
+use duress_history::{Assumed, Initial, jsonl};
 
 /// Returns the words as EDN.
 fn history(words: &str) -> String {
@@ -46,6 +46,7 @@ fn history(words: &str) -> String {
                     };
                     ("cas", format!("[{} {}]{saw}", value(old), value(new)))
                 }
+                "d" => ("delete", "nil".to_owned()),
                 "a" => ("acquire", "nil".to_owned()),
                 "l" => ("release", "nil".to_owned()),
                 other => panic!("no operation {other}"),
@@ -186,6 +187,22 @@ fn a_dead_write_may_come_before_a_crashed_one_that_restores_the_value() {
     // 0 replaces 1, the write of unknown outcome brings 1 back, the compare-and-set takes it.
     check("0iw1 0ow1 1iw0 3iw1 0ic1:2 3?w1 0oc1:2 1ow0 2ir_ 2or2", "valid");
     check("0iw1 0ow1 1iw0 0ic1:2 0oc1:2 2ir_ 2or2 1ow0", "valid");
+}
+
+#[test]
+fn a_delete_leaves_nothing() {
+    check("0iw1 0ow1 0id 0od 1ir_ 1or_", "valid");
+    check("0iw1 0ow1 0id 0od 1ir_ 1or1", "stale-read(delete, read -> 1)");
+    // One of unknown outcome may have taken effect, and one that failed has not.
+    check("0iw1 0ow1 0id 0?d 1ir_ 1or_ 1ir_ 1or_", "valid");
+    check("0iw1 0ow1 0id 0fd 1ir_ 1or_", "lost-write(write 1, read -> null)");
+    // A register that holds something at first is empty once a delete has begun, if it is.
+    let zero = Assumed { initial: Initial::Known(Some(0.into())), ..Assumed::default() };
+    let operations = pair(
+        jsonl::read_from::<CasRegister>(history("0iw7 1ir_ 1or7 2id 1ir_ 1or_").as_bytes()).unwrap().events,
+    );
+    let report = check_cas_register(&operations.unwrap(), &zero, &Budget::default(), &AtomicBool::new(false));
+    assert_eq!(report.verdict, Verdict::Valid);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use duress_checkers::linearizable::{Budget, check_registers};
 use duress_checkers::stale_reads::check_stale_reads;
 use duress_checkers::verdict::{Anomaly, AnomalyKind, CheckReport, Details, Reason, Verdict, WitnessStart};
 use duress_history::register::{CasRegister, Register, RegisterOp};
-use duress_history::{Assumed, Completion, NodeId, Operation, Scalar};
+use duress_history::{Assumed, Completion, Initial, NodeId, Operation, Scalar};
 use garbage::{garbage, register_action, unique_garbage};
 use oracle::explained;
 use proptest::prelude::*;
@@ -211,6 +211,20 @@ fn old_answers_are_tolerated() {
     expect("0iw1 1!r1 1!r_ 0?w1", None, "valid");
     // And by a compare-and-set that is seen before its answer.
     expect("0!w1 1ic1:2 2!r2 2!r1 1oc1:2", None, "valid");
+}
+
+#[test]
+fn a_delete_is_a_write_of_nothing() {
+    expect("0!w1 1!r1 0!d 1!r1 1!r_ 1!r1", None, "valid");
+    expect("0!w1 0!d 1!r_ 2!r_", Some(4), "valid");
+    expect("0!w1 0!d 1!r_ 2!r1", Some(4), "diverged(read -> null; read -> 1)");
+    expect("0!w1 0!d 1!r1 2!r1", Some(4), "lost-write(delete; read -> 1)");
+    // Also where it is not known what was there at first.
+    let any = Assumed { initial: Initial::Any, ..Assumed::default() };
+    let checked = |text: &str| {
+        check_stale_reads(&history(text), &any, None, &Budget::default(), &AtomicBool::new(false)).verdict
+    };
+    assert_eq!(checked("0!w1 1!r1 0!d 0!w2 1!r2 1!r_ 1!r1"), Verdict::Valid);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use duress_history::register::Register;
 
 use crate::words;
 
-/// `w7` writes 7, `r7` reads 7, `r_` finds nothing, `c3:4` replaces 3 by 4; see `words`.
+/// `w7` writes 7, `r7` reads 7, `r_` finds nothing, `c3:4` replaces 3 by 4, `d` deletes; see `words`.
 pub fn history(text: &str) -> Vec<Operation<Register>> {
     let value = |text: &str| if text == "_" { "null".to_owned() } else { text.to_owned() };
     words::operations(text, |operation, _| {
@@ -13,6 +13,7 @@ pub fn history(text: &str) -> Vec<Operation<Register>> {
         match f {
             "w" => ("write", format!("[\"x\",{rest}]")),
             "r" => ("read", format!("[\"x\",{}]", value(rest))),
+            "d" => ("delete", "[\"x\",null]".to_owned()),
             "c" => {
                 let (old, new) = rest.split_once(':').expect("old:new");
                 ("cas", format!("[\"x\",[{},{new}]]", value(old)))
