@@ -47,7 +47,7 @@ pub struct HuntArgs {
     /// End after this many runs
     #[arg(long, value_name = "NUMBER")]
     runs_max: Option<u64>,
-    /// The number of concurrent runs [default: one for every two processors]
+    /// The number of concurrent runs [default: one for each processor]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
     /// The seed of every run [default: that of the interrupted hunt, else random, and printed]
@@ -67,11 +67,13 @@ pub struct HuntArgs {
     list: Option<u64>,
 }
 
-/// Returns the number of concurrent runs, by default one for two processors, which a cluster and its clients
-/// keep busy.
-pub(super) fn jobs(given: Option<u16>) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    given.map_or((cores / 2).max(1), usize::from)
+/// Returns the number of concurrent runs, by default one for so many processors each.
+///
+/// A hunt runs one cluster for each processor, since clusters mostly wait. Shrinking compares rates, and gives each cluster two
+/// processors so that runs do not disturb each other.
+pub(super) fn jobs(given: Option<u16>, processors_each: usize) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    given.map_or((processors / processors_each).max(1), usize::from)
 }
 
 /// `duress hunt`.
@@ -115,12 +117,14 @@ pub fn hunt(args: &HuntArgs) -> Result<Exit, Failure> {
     let program_key = ProgramKey::of(&program).map_err(Failure::internal)?;
     let past = if args.fresh { Past::Forget } else { Past::Resume };
     let mut state = State::open(&out, program_key, past).map_err(Failure::internal)?;
+    // A cluster that already runs takes one run at a time.
+    let runs_already = system.description().external.is_some();
+    let at_once = |processors_each| if runs_already { 1 } else { jobs(args.jobs, processors_each) };
     let setup = Setup {
         program,
         program_key,
         out: out.clone(),
-        // One run at a time has a cluster that already runs.
-        jobs: if system.description().external.is_some() { 1 } else { jobs(args.jobs) },
+        jobs: at_once(1),
         runs_max: args.runs_max,
         end: Some(Instant::now() + args.budget),
     };
@@ -150,7 +154,7 @@ pub fn hunt(args: &HuntArgs) -> Result<Exit, Failure> {
         let shrinking = Shrinking {
             out: out.join("shrunk"),
             budget: args.budget.saturating_sub(began.elapsed()),
-            jobs: setup.jobs,
+            jobs: at_once(2),
         };
         shrink_run(&found.folder, &shrinking)?;
     }

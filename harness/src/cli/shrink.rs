@@ -71,7 +71,7 @@ pub(super) struct Shrinking {
 pub fn shrink(args: &ShrinkArgs) -> Result<Exit, Failure> {
     let name = if args.curve { "curve" } else { "shrunk" };
     let out = args.out.clone().unwrap_or_else(|| args.run.join(name));
-    let shrinking = Shrinking { out, budget: args.budget, jobs: jobs(args.jobs) };
+    let shrinking = Shrinking { out, budget: args.budget, jobs: jobs(args.jobs, 2) };
     match args.curve {
         true => curve(&args.run, args.points, args.runs, &shrinking),
         false => shrink_run(&args.run, &shrinking),
@@ -290,7 +290,7 @@ pub(super) fn replay_times(path: &Path, times: u32, out: PathBuf) -> Result<Exit
     let earlier: Option<Proportion> = earlier.and_then(|text| serde_json::from_str(&text).ok());
     made(&out)?;
     let hours = Duration::from_secs(24 * 3600);
-    let shrinking = Shrinking { out, budget: hours, jobs: jobs(None) };
+    let shrinking = Shrinking { out, budget: hours, jobs: jobs(None, 2) };
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
     let work = halting(None, async |halt| {
