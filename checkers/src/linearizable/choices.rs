@@ -12,6 +12,9 @@ const AHEAD: usize = 128;
 /// How much later what does not lead straight to the wanted value comes.
 const FAR: u8 = 2;
 
+/// How much later a crashed operation comes: each can be used once, and is of use for the rest of the history.
+const CRASHED: u8 = 1;
+
 /// One way to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Choice {
@@ -116,6 +119,11 @@ impl Choices {
                 self.sets(search, before, effect.observed(), 1, |step| {
                     step.leads || step.number == Some(waiting)
                 });
+            }
+        }
+        for (first, _, choice) in &mut self.found {
+            if matches!(choice, Choice::Crashed(_) | Choice::InsertCrashed(_)) {
+                *first += CRASHED;
             }
         }
         self.found.sort_by_key(|(first, deadline, _)| (*first, *deadline));

@@ -21,7 +21,6 @@ use rustc_hash::FxHashMap;
 
 use super::Limits;
 use super::call::{Duty, Effect, Problem, Start, State};
-use super::choices::ChoiceOrder;
 use super::crashed::Reduced;
 use super::search::{Decision, Extent, Search};
 use super::trails::Graph;
@@ -72,8 +71,7 @@ pub(super) fn linearizes(
     }
     let walk = Walk::new(&relaxed);
     let mut search = Search::new(&walk, problem, &relaxed.groups, start, 0, limits);
-    (search.order, search.extent, search.explored_max) =
-        (ChoiceOrder::Direct, Extent::Deferred, search.explored_max.min(explored_max));
+    (search.extent, search.explored_max) = (Extent::Deferred, search.explored_max.min(explored_max));
     let decision = search.run();
     (decision == Decision::Linearizable, search.explored)
 }

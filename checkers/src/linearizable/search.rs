@@ -31,7 +31,7 @@
 //!   or nothing, and it can as well be left out.
 
 use super::Limits;
-use super::call::{Effect, Problem, Start, State};
+use super::call::{Problem, Start, State};
 use super::choices::{Choice, ChoiceOrder, Choices};
 use super::crashed::{Group, Reduced};
 use super::memo::{Configuration, Memo};
@@ -44,13 +44,15 @@ pub(super) const DEAD: State = State::MAX;
 /// How many configurations are explored between two looks at the interrupt.
 const LOOK_EVERY: u64 = 1 << 10;
 
-/// The number of configurations explored without progress before the last operations are tried alone; doubled
-/// after each fruitless attempt.
-const PATIENCE: u64 = 1 << 11;
+/// The search stalls after so many configurations without progress, and after twice as many again, until it comes further.
+/// Tests stall at once, so that small histories meet it.
+const PATIENCE: u64 = if cfg!(test) { 2 } else { 1 << 11 };
 
-/// The number of configurations, besides one for each event, that the search explores in one order of choices before it tries
-/// the other.
-const TASTED: u64 = 1 << 15;
+/// A stalled search goes back by one frame for each so many configurations of its patience.
+const PATIENCE_OF_A_FRAME: u64 = if cfg!(test) { 2 } else { 32 };
+
+/// The number of configurations, besides one for each event, that may be explored with compare-and-sets left out.
+const DEFERRED_MAX: u64 = 1 << 15;
 
 /// The result of the search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,48 +121,28 @@ pub(super) fn search_to(
         return (Decision::Stuck { rank }, 0);
     }
     let walk = Walk::new(reduced);
-    let sets = |effect: Effect| matches!(effect, Effect::Cas(..));
-    let tastes = extent == Extent::Whole && walk.calls.iter().any(|call| sets(call.effect));
     let (mut furthest, mut explored) = (0, 0);
-    let held = if tastes { deferred::waiting(reduced) } else { Vec::new() };
+    let held = if extent == Extent::Whole { deferred::waiting(reduced) } else { Vec::new() };
     if !held.is_empty() {
-        let some = TASTED + walk.len() as u64;
+        let some = DEFERRED_MAX + walk.len() as u64;
         let (linearizes, more) = deferred::linearizes(problem, reduced, &held, some, limits);
         if linearizes {
             return (Decision::Linearizable, more);
         }
         explored = more;
     }
-    // The furthest that any attempt came: each proves that there is a linearization up to there.
-    let mut reached = 0;
     for start in starts {
-        let mut decide = |order, some: u64| {
-            let mut search = Search::new(&walk, problem, &reduced.groups, start, explored, limits);
-            (search.order, search.extent, search.explored_max) =
-                (order, extent, search.explored_max.min(explored.saturating_add(some)));
-            let mut decision = search.run();
-            explored = search.explored;
-            if let Decision::Undecided { rank, .. } = &mut decision {
-                reached = reached.max(*rank);
-                *rank = reached;
-            }
-            decision
-        };
-        let mut decision = None;
-        if tastes {
-            for order in [ChoiceOrder::Direct, ChoiceOrder::Eager] {
-                decision = match decide(order, TASTED + walk.len() as u64) {
-                    Decision::Undecided { why: Undecided::Configurations, .. } => None,
-                    decided => Some(decided),
-                };
-                if decision.is_some() {
-                    break;
-                }
-            }
-        }
-        match decision.unwrap_or_else(|| decide(ChoiceOrder::Direct, u64::MAX)) {
+        let mut search = Search::new(&walk, problem, &reduced.groups, start, explored, limits);
+        search.extent = extent;
+        let decision = search.run();
+        explored = search.explored;
+        match decision {
             Decision::Stuck { rank } => furthest = furthest.max(rank),
-            decided => return (decided, explored),
+            Decision::Undecided { why, rank } => {
+                let rank = furthest.max(rank);
+                return (Decision::Undecided { why, rank }, explored);
+            }
+            Decision::Linearizable => return (Decision::Linearizable, explored),
         }
     }
     (Decision::Stuck { rank: furthest }, explored)
@@ -237,8 +219,10 @@ pub(super) struct Search<'a> {
     pub(super) choices: Choices,
     furthest: usize,
     pub(super) explored: u64,
-    /// When the last operations are next tried alone, and after how many more again.
+    /// After how many configurations the search stalls if it comes no further until then, and its patience.
     patience: (u64, u64),
+    /// Whether [`overwritten`] has been asked.
+    overwritten_asked: bool,
     memo: Memo<'a>,
     configuration: Configuration,
 }
@@ -292,6 +276,7 @@ impl<'a> Search<'a> {
             furthest: 0,
             explored,
             patience: (explored + PATIENCE, PATIENCE),
+            overwritten_asked: false,
             memo: Memo::new(sizes, limits.memory_bytes, limits.budget.memory_bytes_max),
             configuration: Configuration::default(),
         }
@@ -308,6 +293,10 @@ impl<'a> Search<'a> {
                 }
                 Entered::Frame => {}
                 Entered::Failed => self.retreat(),
+                Entered::Stalled => {
+                    self.jump_back();
+                    continue;
+                }
             }
             loop {
                 let Some(frame) = self.frames.last_mut() else {
@@ -331,6 +320,27 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// Goes back some way, and tries the choices from there in the other order.
+    ///
+    /// Where the search stalls it owes that to choices made long before, which it would come back to last of all. What
+    /// has failed until now is remembered, and what has not is tried again, so that nothing is left out.
+    fn jump_back(&mut self) {
+        self.order = match self.order {
+            ChoiceOrder::Direct => ChoiceOrder::Eager,
+            ChoiceOrder::Eager => ChoiceOrder::Direct,
+        };
+        let back = (self.patience.1 / PATIENCE_OF_A_FRAME) as usize;
+        let depth = self.frames.len().saturating_sub(back).max(1);
+        let words = 2 * self.done.len();
+        self.frames.truncate(depth);
+        self.saved.truncate(depth * words);
+        self.retreat();
+        if let Some(frame) = self.frames.pop() {
+            self.choices.truncate(frame.choices as usize);
+            self.saved.truncate((depth - 1) * words);
+        }
+    }
+
     fn undecided(&self, why: Undecided) -> Decision {
         Decision::Undecided { why, rank: self.walk.ranks[self.furthest] }
     }
@@ -347,7 +357,7 @@ impl<'a> Search<'a> {
         }
         if self.at > self.furthest {
             self.furthest = self.at;
-            self.patience.0 = self.explored + self.patience.1;
+            self.patience = (self.explored + PATIENCE, PATIENCE);
         }
         self.explored += 1;
         if self.explored > self.explored_max {
@@ -357,12 +367,12 @@ impl<'a> Search<'a> {
             return Entered::Decided(self.undecided(Undecided::Interrupted));
         }
         if self.explored > self.patience.0 {
-            if self.extent == Extent::Deferred && self.patience.1 >= TASTED {
+            if self.extent == Extent::Deferred && self.patience.1 >= DEFERRED_MAX {
                 // It is stuck for another reason than those that it leaves out.
                 return Entered::Decided(self.undecided(Undecided::Configurations));
             }
-            if self.extent == Extent::Whole {
-                if self.patience.1 == PATIENCE
+            if self.extent == Extent::Whole && self.patience.1 > PATIENCE {
+                if !std::mem::replace(&mut self.overwritten_asked, true)
                     && let Some(rank) = overwritten::first(self.problem)
                 {
                     return Entered::Decided(Decision::Stuck { rank });
@@ -377,6 +387,9 @@ impl<'a> Search<'a> {
             }
             self.patience.1 *= 2;
             self.patience.0 = self.explored + self.patience.1;
+            if !self.frames.is_empty() {
+                return Entered::Stalled;
+            }
         }
         if self.phase == Phase::Waiting
             && self.at >= self.walk.invoked
@@ -487,4 +500,6 @@ enum Entered {
     Frame,
     /// There is no choice.
     Failed,
+    /// The search has not come further for too long.
+    Stalled,
 }

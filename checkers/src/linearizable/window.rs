@@ -25,13 +25,17 @@ pub(super) fn refutes(
 ) -> (bool, u64) {
     let budget = Budget { configurations_max, memory_bytes_max: limits.budget.memory_bytes_max };
     let limits = Limits { budget: &budget, ..limits };
-    let last = prefix(problem, rank);
+    let last = problem.calls.partition_point(|call| call.invoke <= rank);
+    let of = |length: usize| Some(problem.calls[last.checked_sub(length)?].invoke);
+    let Some(widest) = LENGTHS.into_iter().rev().find_map(of) else { return (false, 0) };
+    let calls = problem.calls[..last].iter();
+    let calls = calls.filter_map(|call| before(call, rank)).filter_map(|call| since(&call, widest));
+    let widest = Problem { calls: calls.collect(), start: Start::Any, ..*problem };
     let mut explored = 0;
-    for length in LENGTHS {
-        let Some(from) = last.calls.len().checked_sub(length) else { break };
+    for from in LENGTHS.into_iter().map_while(of) {
         let memory_bytes = AtomicUsize::new(limits.memory_bytes.load(Ordering::Relaxed));
         let limits = Limits { memory_bytes: &memory_bytes, ..limits };
-        let end = without_beginning(&last, last.calls[from].invoke);
+        let end = without_beginning(&widest, from);
         let (decision, more) = search::search_to(Extent::Part, &end, &crashed::reduce(&end), limits);
         explored += more;
         if matches!(decision, Decision::Stuck { .. }) {
@@ -43,11 +47,20 @@ pub(super) fn refutes(
 
 /// `problem` up to the event of rank `rank`.
 pub(super) fn prefix(problem: &Problem, rank: u32) -> Problem {
-    let calls = problem.calls.iter().filter(|call| call.invoke <= rank).filter_map(|call| {
-        let complete = call.complete.filter(|complete| *complete <= rank);
-        relaxed(&Call { complete, ..*call })
-    });
+    let calls = problem.calls.iter().filter_map(|call| before(call, rank));
     Problem { calls: calls.collect(), ..*problem }
+}
+
+/// `problem` without what completed before the event of rank `from`, on a register that holds some value.
+pub(super) fn without_beginning(problem: &Problem, from: u32) -> Problem {
+    let calls = problem.calls.iter().filter_map(|call| since(call, from));
+    Problem { calls: calls.collect(), start: Start::Any, ..*problem }
+}
+
+/// What `call` is to a history that ends with the event of rank `rank`.
+fn before(call: &Call, rank: u32) -> Option<Call> {
+    let complete = call.complete.filter(|complete| *complete <= rank);
+    (call.invoke <= rank).then_some(Call { complete, ..*call }).as_ref().and_then(relaxed)
 }
 
 /// Returns `call`, unless it is a read that never completed.
@@ -55,13 +68,12 @@ pub(super) fn relaxed(call: &Call) -> Option<Call> {
     (call.complete.is_some() || call.effect.produced().is_some()).then_some(*call)
 }
 
-/// `problem` without what completed before the event of rank `from`, on a register that holds some value.
-pub(super) fn without_beginning(problem: &Problem, from: u32) -> Problem {
-    let calls = problem.calls.iter().filter_map(|call| match call.complete {
+/// What `call` is to a history that begins with the event of rank `from`.
+fn since(call: &Call, from: u32) -> Option<Call> {
+    match call.complete {
         Some(complete) if complete < from => None,
         Some(_) if call.invoke < from && call.effect.produced().is_none() => None,
         Some(_) if call.invoke < from => Some(Call { duty: Duty::Optional, ..*call }),
         _ => Some(*call),
-    });
-    Problem { calls: calls.collect(), start: Start::Any, ..*problem }
+    }
 }
