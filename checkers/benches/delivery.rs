@@ -4,7 +4,7 @@
 //! reading of everything. `DURESS_BENCH_MAX` bounds the number of operations, for a first look.
 
 #[allow(dead_code, reason = "the tests ask a simulation for more than a bench does")]
-#[path = "../tests/log_simulation/mod.rs"]
+#[path = "../tests/suite/log_simulation/mod.rs"]
 mod log_simulation;
 
 use std::hint::black_box;

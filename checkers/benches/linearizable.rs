@@ -3,7 +3,7 @@
 //! The histories are simulated, the same in every run: of 15 processes and more. `DURESS_BENCH_MAX` bounds the number of
 //! operations, for a first look.
 
-#[path = "../tests/simulation/mod.rs"]
+#[path = "../tests/suite/simulation/mod.rs"]
 mod simulation;
 
 use std::hint::black_box;

@@ -5,12 +5,12 @@
 //! bounds the number of operations, for a first look.
 
 #[allow(dead_code, reason = "the tests ask a simulation for more than a bench does")]
-#[path = "../tests/objects/mod.rs"]
+#[path = "../tests/suite/objects/mod.rs"]
 mod objects;
-#[path = "../tests/queue_simulation/mod.rs"]
+#[path = "../tests/suite/queue_simulation/mod.rs"]
 mod queue_simulation;
 #[allow(dead_code, reason = "the tests ask a simulation for more than a bench does")]
-#[path = "../tests/replicas/mod.rs"]
+#[path = "../tests/suite/replicas/mod.rs"]
 mod replicas;
 
 use std::collections::BTreeSet;

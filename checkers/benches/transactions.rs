@@ -5,9 +5,9 @@
 //! number of transactions, for a first look.
 
 #[allow(dead_code, reason = "some defects are of interest to other benches only")]
-#[path = "../tests/simulation/mod.rs"]
+#[path = "../tests/suite/simulation/mod.rs"]
 mod simulation;
-#[path = "../tests/store/mod.rs"]
+#[path = "../tests/suite/store/mod.rs"]
 mod store;
 
 use std::hint::black_box;

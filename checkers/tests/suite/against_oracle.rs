@@ -1,10 +1,5 @@
 //! The checker agrees with the definition, on histories small enough to try the definition out.
 
-mod garbage;
-mod oracle;
-mod simulation;
-mod witness;
-
 use std::sync::atomic::AtomicBool;
 
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex, check_registers};
@@ -15,6 +10,8 @@ use duress_history::{Assumed, Completion, Initial, NilReads, Operation, Scalar};
 use garbage::{garbage, register_action, unique_garbage};
 use proptest::prelude::*;
 use simulation::{Defect, Shape, Values};
+
+use crate::{garbage, oracle, simulation, witness};
 
 fn check(operations: &[Operation<CasRegister>], initial: Initial) -> CheckReport {
     let assumed = Assumed { initial, ..Assumed::default() };

@@ -6,8 +6,6 @@
 //!
 //! `A(B)` in an expectation is the anomaly's name and the operations it must name, in the order of their labels.
 
-mod witness;
-
 use std::sync::atomic::AtomicBool;
 
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex};
@@ -16,6 +14,8 @@ use duress_history::mutex::Mutex;
 use duress_history::pairs::pair;
 use duress_history::register::CasRegister;
 use duress_history::{Assumed, Initial, jsonl};
+
+use crate::witness;
 
 /// Returns the words as EDN.
 fn history(words: &str) -> String {

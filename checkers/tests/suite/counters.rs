@@ -1,10 +1,5 @@
 //! Counters: if every add is of 1 the checker agrees with the definition, and it never claims more elsewhere.
 
-mod garbage;
-mod objects;
-mod oracle;
-mod words;
-
 use std::sync::atomic::AtomicBool;
 
 use duress_checkers::counter::check_counter;
@@ -14,6 +9,8 @@ use duress_history::{Completion, Consistency, NodeId, Operation};
 use objects::{Defect, Object, Shape, simulate};
 use proptest::prelude::*;
 use rand::RngExt;
+
+use crate::{garbage, objects, oracle, words};
 
 const STRICT: Consistency = Consistency::Linearizable;
 const STALE: Consistency = Consistency::StaleReads;

@@ -2,13 +2,13 @@
 //!
 //! An expectation names every anomaly with what its witness shows, in the order of labels; see `notation` for the words.
 
-mod notation;
-
 use std::sync::atomic::AtomicBool;
 
 use duress_checkers::delivery::{Acknowledged, Gaps, LogOptions, check_log, check_queue};
 use duress_checkers::verdict::{AnomalyKind, CheckReport, Verdict};
 use duress_history::{Allowed, Delivery};
+
+use crate::notation;
 
 /// Against everything that can be promised.
 const STRICT: LogOptions =

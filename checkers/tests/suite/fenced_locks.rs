@@ -1,9 +1,5 @@
 //! Locks that hand out fencing tokens, against the definition tried out literally.
 
-mod oracle;
-mod small;
-mod words;
-
 use std::sync::atomic::AtomicBool;
 
 use duress_checkers::CheckReport;
@@ -16,6 +12,8 @@ use duress_history::{Completion, Operation, Process};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use small::Outcome;
+
+use crate::{oracle, small, words};
 
 /// The promise of a lock, besides its tokens.
 #[derive(Clone, Copy, Debug, PartialEq)]

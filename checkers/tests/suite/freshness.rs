@@ -1,12 +1,7 @@
 //! Freshness: the checker agrees with the definition read by read, stronger promises imply weaker ones, and a witness alone
 //! breaks the promise.
 
-mod garbage;
-mod one_register;
 #[allow(dead_code, reason = "replicas are not compared at the end here")]
-mod replicas;
-mod words;
-
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -21,6 +16,8 @@ use garbage::{garbage, register_action, unique_garbage};
 use one_register::history;
 use proptest::prelude::*;
 use replicas::{Defect, Shape, simulate};
+
+use crate::{garbage, one_register, replicas, words};
 
 const PROMISES: [Freshness; 7] = [
     Freshness::Regular,

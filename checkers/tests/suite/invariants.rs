@@ -1,8 +1,5 @@
 //! Identifiers, banks and long forks: near misses, and forks against the definition tried out literally.
 
-#[path = "witness/mod.rs"]
-mod witness;
-
 use duress_checkers::bank::{BankOptions, check_bank};
 use duress_checkers::long_fork::check_long_fork;
 use duress_checkers::unique_ids::check_unique_ids;
@@ -11,6 +8,8 @@ use duress_history::pairs::pair;
 use duress_history::{Allowed, Operation, Payload, edn};
 use proptest::collection::vec;
 use proptest::prelude::*;
+
+use crate::witness;
 
 /// Returns operations that follow one another: each `f`, and the EDN asked and answered.
 fn operations<A: Payload>(steps: &[(&str, &str, &str)]) -> Vec<Operation<A>> {

@@ -1,7 +1,5 @@
 //! Strings that can be appended to, against the definition tried out literally.
 
-mod words;
-
 use std::collections::HashSet;
 use std::sync::atomic::AtomicBool;
 
@@ -13,6 +11,8 @@ use duress_history::pairs::pair;
 use duress_history::{Completion, Operation, edn};
 use proptest::collection::vec;
 use proptest::prelude::*;
+
+use crate::words;
 
 fn check(operations: &[Operation<KvAppend>]) -> CheckReport {
     check_kv_append(operations, &Budget::default(), &AtomicBool::new(false))

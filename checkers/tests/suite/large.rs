@@ -1,7 +1,5 @@
 //! Large histories: one answer made wrong is found and named, and no limit passes for a verdict.
 
-mod simulation;
-
 use std::sync::atomic::AtomicBool;
 
 use duress_checkers::linearizable::{Budget, Statistics, check_registers};
@@ -9,6 +7,8 @@ use duress_checkers::verdict::{AnomalyKind, CheckReport, Details, ObjectKind, Re
 use duress_history::register::{Register, RegisterOp};
 use duress_history::{Assumed, Completion, Operation, Process, Scalar};
 use simulation::{Defect, Shape, Values};
+
+use crate::simulation;
 
 const SHAPE: Shape = Shape {
     operations: 20_000,

@@ -1,9 +1,5 @@
 //! Locks with an owner, against the definition tried out literally.
 
-mod oracle;
-mod small;
-mod words;
-
 use std::sync::atomic::AtomicBool;
 
 use duress_checkers::linearizable::Budget;
@@ -14,6 +10,8 @@ use duress_history::{Operation, Process};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use small::Outcome;
+
+use crate::{oracle, small, words};
 
 const REENTRIES: [Reentry; 2] = [Reentry::Refused, Reentry::Allowed];
 

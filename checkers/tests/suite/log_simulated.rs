@@ -1,7 +1,5 @@
 //! Simulated logs: one that keeps its promises is valid, one defect is found under its name, and counts are the truth.
 
-mod log_simulation;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 
@@ -11,6 +9,8 @@ use duress_history::log::{Log, Start};
 use duress_history::pairs::pair;
 use duress_history::{Delivery, Operation, jsonl};
 use log_simulation::{Commit, Consumers, Defect, Shape, Simulated, simulate};
+
+use crate::log_simulation;
 
 const SHAPE: Shape = Shape {
     operations: 300,

@@ -1,10 +1,5 @@
 //! Queues, stacks and priority queues, against the definition tried out literally.
 
-mod oracle;
-mod queue_simulation;
-mod small;
-mod words;
-
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
@@ -19,6 +14,8 @@ use queue_simulation::{Shape, simulate};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use small::Outcome;
+
+use crate::{oracle, queue_simulation, small, words};
 
 const ORDERS: [Order; 4] = [Order::Fifo, Order::Lifo, Order::Least, Order::Any];
 

@@ -1,10 +1,5 @@
 //! Sets: the checker agrees with the definition, every defect is found, and near misses pass.
 
-mod garbage;
-mod objects;
-mod oracle;
-mod words;
-
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
@@ -15,6 +10,8 @@ use duress_history::{Completion, Consistency, NodeId, Operation, Scalar};
 use objects::{Defect, Object, Shape, simulate};
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
+
+use crate::{garbage, objects, oracle, words};
 
 const STRICT: Consistency = Consistency::Linearizable;
 const STALE: Consistency = Consistency::StaleReads;

@@ -1,12 +1,6 @@
 //! Stale reads: the checker agrees with the definition, replicas that agree are never blamed, and every
 //! defect is found.
 
-mod garbage;
-mod one_register;
-mod oracle;
-mod replicas;
-mod words;
-
 use std::sync::atomic::AtomicBool;
 
 use duress_checkers::linearizable::{Budget, check_registers};
@@ -18,6 +12,8 @@ use garbage::{garbage, register_action, unique_garbage};
 use oracle::explained;
 use proptest::prelude::*;
 use replicas::{Defect, Shape, simulate};
+
+use crate::{garbage, one_register, oracle, replicas, words};
 
 fn check(operations: &[Operation<Register>], settled: Option<u64>) -> CheckReport {
     check_stale_reads(operations, &Assumed::default(), settled, &Budget::default(), &AtomicBool::new(false))

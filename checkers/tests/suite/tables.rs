@@ -5,8 +5,6 @@
 //! - `a=7` puts 7 to the key a, `a=7@3` was answered with offset 3; `a-` deletes, `a-@4` was answered with offset 4;
 //! - `r` reads, `r5:a=7@3,b-@4` read below offset 5; `e5` was answered with the end 5.
 
-mod words;
-
 use std::sync::atomic::AtomicBool;
 
 use duress_checkers::table::{TableOptions, check_table};
@@ -14,6 +12,8 @@ use duress_checkers::verdict::CheckReport;
 use duress_history::table::Table;
 use duress_history::{Allowed, Delivery};
 use words::answer;
+
+use crate::words;
 
 /// Returns a record: its key, its value as JSON, its offset.
 fn record(text: &str) -> (&str, Option<&str>, Option<&str>) {

@@ -1,7 +1,5 @@
 //! Registers under sequential and causal consistency, against the definition tried out literally.
 
-mod registers;
-
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
@@ -13,6 +11,8 @@ use duress_history::{Assumed, ConsistencyModel, OpError, Operation, Scalar};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use registers::operations;
+
+use crate::registers;
 
 const SEQUENTIAL: ConsistencyModel = ConsistencyModel::StrongSessionSerializable;
 const CAUSAL: ConsistencyModel = ConsistencyModel::Causal;

@@ -1,7 +1,5 @@
 //! Random histories, mostly impossible: operations that begin and end at random, with random answers.
 
-#![allow(dead_code, reason = "no test uses all of them")]
-
 use duress_history::register::{CasRegister, RegisterOp};
 use duress_history::{Completion, Operation, Process, Scalar};
 use proptest::collection::vec;

@@ -7,11 +7,11 @@
 //!
 //! Everything is about the partition `t0-0`; `/1` behind a message means `t0-1`.
 
-#[path = "../words/mod.rs"]
-mod words;
-
 use duress_history::Operation;
 use duress_history::log::Log;
+
+use crate::words;
+
 pub use words::answer;
 
 /// Returns a message: partition, value, offset.

@@ -1,8 +1,6 @@
 //! The definition of linearizability, tried out literally: every order of the operations, with and without each that
 //! may have happened. It shares nothing with the checker, and is only good for a handful of operations.
 
-#![allow(dead_code, reason = "no test tries out every object")]
-
 use std::collections::{BTreeSet, HashSet};
 
 use duress_history::counter::{Counter, CounterOp};

@@ -1,10 +1,9 @@
 //! Operations on registers as words.
 
-#[path = "../words/mod.rs"]
-mod words;
-
 use duress_history::Operation;
 use duress_history::register::Register;
+
+use crate::words;
 
 /// `0!wx1` writes 1 to x, `0!rx1` reads 1 from x, `0!rx_` finds nothing; `0!cx12` replaces 1 by 2, `0!dx`
 /// deletes x.

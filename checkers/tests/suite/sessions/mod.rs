@@ -1,12 +1,7 @@
 //! Session guarantees of registers, against the definition tried out literally.
 
 mod definition;
-#[path = "../registers/mod.rs"]
-mod registers;
 #[allow(dead_code, reason = "some defects are of interest to other tests only")]
-#[path = "../simulation/mod.rs"]
-mod simulation;
-
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
@@ -26,6 +21,8 @@ use registers::operations;
 use simulation::{Defect, Shape, Values};
 
 use SessionGuarantee::{MonotonicReads, MonotonicWrites, ReadYourWrites, WritesFollowReads};
+
+use crate::{registers, simulation};
 
 /// Every set of guarantees.
 fn sets() -> impl Iterator<Item = SessionGuarantees> {

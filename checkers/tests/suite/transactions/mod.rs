@@ -4,8 +4,6 @@ mod definitions;
 mod exhaustive;
 mod kinds;
 mod simulated;
-#[path = "../store/mod.rs"]
-mod store;
 
 use std::sync::atomic::AtomicBool;
 
@@ -17,6 +15,8 @@ use duress_history::txn::{Act, Answer, Elements, Held, ListAppend, RwRegister, T
 use duress_history::{Assumed, Completion, ConsistencyModel, Operation, Scalar, jsonl};
 use proptest::prelude::*;
 use simulated::{Drawn, simulate};
+
+use crate::store;
 
 fn read<R: Answer>(lines: &str) -> Vec<Operation<Txn<R>>> {
     pair(jsonl::read_from::<Txn<R>>(lines.as_bytes()).expect("a history").events).expect("it pairs")

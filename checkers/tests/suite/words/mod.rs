@@ -3,10 +3,8 @@
 //! `0i` invokes, `0o` completes, `0f` fails, `0?` is of unknown outcome; `0!` invokes and completes at once.
 //! The operation follows, in the reader's own notation.
 
-#![allow(dead_code, reason = "some tests have histories only, and no words for a verdict")]
+use crate::witness;
 
-#[path = "../witness/mod.rs"]
-mod witness;
 pub use witness::assert_well_formed;
 
 use std::fmt::Write as _;
