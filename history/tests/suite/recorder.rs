@@ -70,7 +70,8 @@ fn a_full_disk_is_reported() {
     if std::env::var_os(CHILD).is_none() {
         let this = std::env::current_exe().expect("the test's own program");
         // SIGXFSZ would end the child: ignored, the write fails instead.
-        let script = "trap '' XFSZ; ulimit -f 64; exec \"$0\" --exact a_full_disk_is_reported --nocapture";
+        let script =
+            "trap '' XFSZ; ulimit -f 64; exec \"$0\" --exact recorder::a_full_disk_is_reported --nocapture";
         let output = std::process::Command::new("sh")
             .args(["-c", script])
             .arg(this)
