@@ -13,7 +13,8 @@
 //
 // A method for each operation of the vocabularies that the manifest says the client speaks: `register` has read, write and
 // cas; `set` and `counter` have read and add; `list-append` and `rw-register` have txn(operations), which returns them
-// with the answers of reads filled in. A method that returns has done it. It throws
+// with the answers of reads filled in; `bank` has create(balances), transfer(transfer) and read(accounts). A method that
+// returns has done it. It throws
 //
 //     Fail      when it certainly was not done and never will be: nothing was sent, or the system refused it;
 //     Mismatch  when a comparison failed, which is a Fail;
@@ -36,7 +37,7 @@ class Info extends Error {}
 
 /** A client of one node: extend it, with one method for each operation. */
 class Client {
-  /** The vocabulary of its operations: register, set, counter, list-append, rw-register, log or table. */
+  /** The vocabulary of its operations: register, set, counter, list-append, rw-register, bank, log or table. */
   vocabulary = null;
   /** The name of its node. */
   node = null;
@@ -61,7 +62,7 @@ function address(text) {
 
 function argumentsOf(request) {
   const key = "key" in request ? [request.key] : [];
-  if (request.f === "read") return key;
+  if (request.f === "read") return (request.value ?? null) === null ? key : [...key, request.value];
   if (request.f === "cas") return [...key, ...request.value];
   return [...key, request.value];
 }

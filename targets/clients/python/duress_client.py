@@ -13,7 +13,8 @@
 
 A method for each operation of the vocabularies that the manifest says the client speaks: `register` has read, write and
 cas; `set` and `counter` have read and add; `list-append` and `rw-register` have txn(self, operations), which returns
-them with the answers of reads filled in. A method that returns has done it. It raises
+them with the answers of reads filled in; `bank` has create(self, balances), transfer(self, transfer) and read(self, accounts).
+A method that returns has done it. It raises
 
     Fail      when it certainly was not done and never will be: nothing was sent, or the system refused it;
     Mismatch  when a comparison failed, which is a Fail;
@@ -45,7 +46,7 @@ class Info(Exception):
 class Client:
     """A client of one node: subclass it, with one method for each operation."""
 
-    #: The vocabulary of its operations: register, set, counter, list-append, rw-register, log or table.
+    #: The vocabulary of its operations: register, set, counter, list-append, rw-register, bank, log or table.
     vocabulary = None
     #: The name of its node.
     node = None
@@ -72,7 +73,7 @@ def _arguments(request):
     value = request.get("value")
     key = [request["key"]] if "key" in request else []
     if request["f"] == "read":
-        return key
+        return key if value is None else key + [value]
     if request["f"] == "cas":
         return key + list(value)
     return key + [value]

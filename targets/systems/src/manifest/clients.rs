@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use duress_history::Payload;
+use duress_history::bank::Bank;
 use duress_history::counter::Counter;
 use duress_history::log::Log;
 use duress_history::register::Register;
@@ -28,12 +29,20 @@ use crate::{etcd, kafka, postgres, store};
 /// Returns the vocabularies that clients of a protocol can speak.
 pub(super) fn known(protocol: Protocol) -> &'static [&'static str] {
     match protocol {
-        Protocol::Exec => {
-            &["register", "set", "counter", "log", "table", "list-append", "rw-register", "unique-ids"]
-        }
+        Protocol::Exec => &[
+            "register",
+            "set",
+            "counter",
+            "log",
+            "table",
+            "list-append",
+            "rw-register",
+            "bank",
+            "unique-ids",
+        ],
         Protocol::Http => &["register", "set", "counter"],
         Protocol::Resp | Protocol::Etcd | Protocol::Postgres => {
-            &["register", "set", "counter", "list-append", "rw-register"]
+            &["register", "set", "counter", "list-append", "rw-register", "bank"]
         }
         Protocol::Kafka => &["log", "table"],
     }
@@ -117,7 +126,7 @@ pub(super) fn clients(
                 exec::<Counter>(exec::<Set>(exec::<Register>(Clients::default(), &launch), &launch), &launch);
             let clients = exec::<Table>(exec::<Log>(clients, &launch), &launch);
             let clients = exec::<RwRegister>(exec::<ListAppend>(clients, &launch), &launch);
-            exec::<UniqueIds>(clients, &launch)
+            exec::<UniqueIds>(exec::<Bank>(clients, &launch), &launch)
         }
         Protocol::Http => {
             let requests = Arc::new(Requests::new(client));
