@@ -20,6 +20,8 @@
 //     Mismatch  when a comparison failed, which is a Fail;
 //     Info      when it may have been done: no answer in time, a connection that broke.
 //
+// With `processes = "per-host"` in the manifest one process serves several clients, side by side.
+//
 // Anything else that is thrown is an Info, and its stack is kept with the run; in `open` it is a Fail. After an Info, and after
 // anything else, the connection is closed, and opened again for the next operation.
 "use strict";
@@ -128,16 +130,21 @@ async function run(Make) {
   // The client's own prints must not come between the answers.
   console.log = console.error;
   say({ type: "hello", version: VERSION });
-  const session = new Session(Make);
+  // One client, or several with a number each: the requests of each are served one after the other.
+  const sessions = new Map();
+  const serve = async (session, request) => {
+    if (request.type === "close") return session.disconnect();
+    const { id, client } = request;
+    say({ ...(await session.answer(request)), id, ...(client === undefined ? {} : { client }) });
+  };
   for await (const line of require("readline").createInterface({ input: process.stdin })) {
     const request = JSON.parse(line);
-    if (request.type === "close") {
-      await session.disconnect();
-      continue;
-    }
-    say({ ...(await session.answer(request)), id: request.id });
+    const of = sessions.get(request.client) ?? { session: new Session(Make), served: Promise.resolve() };
+    sessions.set(request.client, of);
+    of.served = of.served.then(() => serve(of.session, request));
+    if (request.type === "close") sessions.delete(request.client);
   }
-  await session.disconnect();
+  for (const { session, served } of sessions.values()) served.then(() => session.disconnect());
 }
 
 module.exports = { Client, Fail, Info, Mismatch, run };

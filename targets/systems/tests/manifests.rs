@@ -96,8 +96,7 @@ promise.any = { counter = "stale-reads" }
 "#;
 
 /// Keys of client programs, which a manifest of HTTP does not have.
-const OF_EXEC: &str =
-    "[client]\nprotocol = \"exec\"\ncommand = \"true\"\nenv = { A = \"{node:n1}\" }\nlacks = [\"cas\"]\n";
+const OF_EXEC: &str = "[client]\nprotocol = \"exec\"\ncommand = \"true\"\nprocesses = \"per-host\"\nenv = { A = \"{node:n1}\" }\nlacks = [\"cas\"]\n";
 
 /// Keys of clients that speak SQL.
 const OF_POSTGRES: &str = r#"
