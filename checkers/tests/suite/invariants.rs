@@ -5,7 +5,7 @@ use duress_checkers::long_fork::check_long_fork;
 use duress_checkers::unique_ids::check_unique_ids;
 use duress_checkers::verdict::{CheckReport, Verdict};
 use duress_history::pairs::pair;
-use duress_history::{Allowed, Operation, Payload, edn};
+use duress_history::{Allowed, ConsistencyModel, Operation, Payload, edn};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -61,6 +61,42 @@ fn balances_add_up() {
     assert_eq!(bank(BankOptions { total: Some(4), ..by_reads }, &["{0 1, 1 2}"]), "wrong-total");
     let transfer = "{:from 0 :to 1 :amount 1}";
     assert_eq!(answer(&check_bank(&operations(&[(":transfer", transfer, transfer)]), by_reads)), "unknown");
+}
+
+#[test]
+fn accounts_that_are_created_tell_the_total() {
+    let create = (":create", "{0 1, 1 2}", "{0 1, 1 2}");
+    let read = |balances: &'static str| (":read", "[0 1]", balances);
+    let under = |model: &str, steps: &[(&'static str, &'static str, &'static str)]| {
+        let options =
+            BankOptions { model: ConsistencyModel::named(model).unwrap(), ..BankOptions::default() };
+        answer(&check_bank(&operations(steps), options))
+    };
+    let wrong = [create, read("{0 1, 1 1}"), read("{1 2, 0 0}")];
+    for model in ["strict-serializable", "snapshot-isolation", "repeatable-read", "consistent-view"] {
+        assert_eq!(under(model, &[create, read("{0 3, 1 0}"), read("{1 3, 0 0}")]), "valid", "{model}");
+        assert_eq!(under(model, &wrong), "wrong-total wrong-total", "{model}");
+        assert_eq!(under(model, &[create, read("{0 3, 1 nil}")]), "nil-balance", "{model}");
+        assert_eq!(under(model, &[create, read("{0 4, 1 -1}")]), "negative-value", "{model}");
+    }
+    // Less than that promises nothing about totals, and what is not promised cannot be kept either.
+    for model in ["read-committed", "read-atomic", "causal", "cursor-stability", "strong-read-committed"] {
+        assert_eq!(under(model, &wrong), "unknown", "{model}");
+        assert_eq!(under(model, &[create, read("{0 3, 1 0}")]), "unknown", "{model}");
+    }
+    // No account is there yet: an old state, which only real time excludes.
+    let early = [create, read("{0 nil, 1 nil}"), read("{0 3, 1 0}")];
+    assert_eq!(under("serializable", &early), "valid");
+    assert_eq!(under("strict-serializable", &early), "nil-balance");
+    assert_eq!(under("strict-serializable", &[early[1], create, early[2]]), "valid");
+    assert_eq!(under("serializable", &early[..2]), "unknown", "nothing was seen");
+    // What is not comparable with the created accounts is not judged.
+    assert_eq!(under("serializable", &[create, (":read", "nil", "{0 3, 2 0}")]), "unknown");
+    assert_eq!(
+        under("serializable", &[create, (":create", "{0 2, 1 2}", "{0 2, 1 2}"), wrong[1]]),
+        "unknown"
+    );
+    assert_eq!(under("serializable", &[create, create, wrong[1]]), "wrong-total");
 }
 
 /// Each read saw these of the keys 0, 1 and 2 written, and each of them was written.

@@ -24,8 +24,8 @@ use crate::report::html::HistoryRecord;
 use crate::report::text::AnomalyText;
 use crate::systems;
 use crate::trial::Shell;
-use crate::workload::models::BANK;
-use crate::workload::{Model, Workloads};
+use crate::workload::bank::BankOptions as BankWorkload;
+use crate::workload::{Kind, Model, Workloads};
 
 #[derive(Debug, Args)]
 pub struct CheckArgs {
@@ -58,7 +58,7 @@ pub struct CheckArgs {
     /// linearizable, exactly-once, strict-serializable]
     #[arg(long, visible_alias = "consistency", value_name = "PROMISE", value_parser = promise)]
     promise: Option<Promise>,
-    /// The sum of all balances of a bank [default: that of most reads]
+    /// The sum of all balances of a bank [default: that with which its accounts were created, or else that of most reads]
     #[arg(long, value_name = "AMOUNT", allow_hyphen_values = true)]
     total: Option<i64>,
     /// Balances of a bank may be negative
@@ -170,7 +170,8 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         promise: args.promise.or(of_run).unwrap_or(Promise::LINEARIZABLE),
         bank: BankOptions {
             total: args.total,
-            negative: if args.negative_balances { Allowed::Yes } else { Allowed::No },
+            negative: Allowed::from(args.negative_balances),
+            ..BankOptions::default()
         },
         assumed,
         ..Question::default()
@@ -179,10 +180,10 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     if let Some(promise) = args.promise {
         model.can_be_held_to(promise).map_err(Failure::usage)?;
     }
-    if question.bank != BankOptions::default() && name != BANK {
+    if question.bank != BankOptions::default() && name != BankWorkload::NAME {
         let error =
             anyhow::anyhow!("--total and --negative-balances are about accounts, and {name} has none");
-        return Err(Failure::usage(error).hint(format!("the model with accounts: {BANK}")));
+        return Err(Failure::usage(error).hint(format!("the model with accounts: {}", BankWorkload::NAME)));
     }
     let mut judgement = model.check(&recording, &question, args.check_limit).map_err(|error| {
         let other_model = matches!(&error, JudgeError::Read(ReadError::Payload { .. }));

@@ -12,10 +12,12 @@
 //! - [`queue`]: is every message delivered to a member of the group, and how often?
 //! - [`table`]: does a compacted log give the table of the whole log?
 //! - [`txn`]: do transactions keep their consistency model?
+//! - [`bank`]: do transfers between accounts keep the total?
 //! - [`echo`]: does each reply have the payload of its request?
 //! - [`unique_ids`]: does every identifier differ from all others?
 //! - [`models`]: models for histories that no workload here makes; [`export`]: a history in the form of another program.
 
+pub mod bank;
 pub mod counter;
 mod delivery;
 pub mod echo;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use duress_checkers::CheckReport;
-use duress_checkers::bank::check_bank;
 use duress_checkers::freshness::cas_register_ages;
 use duress_checkers::kv_append::check_kv_append;
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex};
@@ -12,7 +11,6 @@ use duress_checkers::long_fork::check_long_fork;
 use duress_checkers::queue::{Order, check_queue};
 use duress_checkers::total_queue::check_total_queue;
 use duress_checkers::verdict::{Details, FoundReport};
-use duress_history::bank::Bank;
 use duress_history::fenced_mutex::FencedMutex;
 use duress_history::kv_append::KvAppend;
 use duress_history::mutex::Mutex;
@@ -46,7 +44,6 @@ enum Checker {
     KvAppend,
     TotalQueue,
     Queue(Order),
-    Bank,
     LongFork,
 }
 
@@ -55,7 +52,7 @@ const fn foreign(name: &'static str, holds: &'static str, checker: Checker) -> F
 }
 
 /// All of them, in the order in which they are listed.
-pub const FOREIGN: [Foreign; 15] = [
+pub const FOREIGN: [Foreign; 14] = [
     foreign(
         "cas-register",
         "one register, or one for each `key`: read, write and compare-and-set, values bare",
@@ -105,7 +102,6 @@ pub const FOREIGN: [Foreign; 15] = [
         Checker::Queue(Order::Least),
     ),
     foreign("unordered-queue", "a bag: enqueue and dequeue, in any order", Checker::Queue(Order::Any)),
-    foreign(BANK, "accounts: transfer, and read of all balances, whose total never changes", Checker::Bank),
     foreign(
         LONG_FORK,
         "transactions of one write, and reads of groups of keys, each written once: do two reads see two writes in \
@@ -115,9 +111,6 @@ pub const FOREIGN: [Foreign; 15] = [
 ];
 
 const LONG_FORK: &str = "long-fork";
-
-/// The model whose promise `--total` and `--negative-balances` are about.
-pub const BANK: &str = "bank";
 
 impl Model for Foreign {
     fn name(&self) -> &'static str {
@@ -191,10 +184,6 @@ impl Model for Foreign {
                     linearizability(check_queue(operations, order, &budget, interrupt), self.name)
                 })
             }
-            Checker::Bank => recording.read::<Bank>()?.judged(limit, |operations, _| {
-                let report = check_bank(operations, question.bank);
-                found(report, self.name, "of a constant total", "the balances of every read fit the promise")
-            }),
             Checker::LongFork => recording.read::<RwRegister>()?.judged(limit, |operations, _| {
                 let report = check_long_fork(operations);
                 found(report, self.name, "free of long forks", "the reads fit one order of the writes")
@@ -210,7 +199,6 @@ impl Model for Foreign {
             Checker::KvAppend => export::<KvAppend>(recording, format),
             Checker::TotalQueue | Checker::Queue(_) => export::<TotalQueue>(recording, format),
             Checker::LongFork => export::<RwRegister>(recording, format),
-            Checker::Bank => export::<Bank>(recording, format),
         }
     }
 }

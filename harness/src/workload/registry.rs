@@ -10,7 +10,7 @@ use super::echo::EchoOptions;
 use super::erased::{Erased, Model, Workload};
 use super::models::FOREIGN;
 use super::unique_ids::UniqueIdsOptions;
-use super::{counter::CounterOptions, register::RegisterOptions, set::SetOptions};
+use super::{bank::BankOptions, counter::CounterOptions, register::RegisterOptions, set::SetOptions};
 use super::{log::LogOptions, queue::QueueOptions, table::TableOptions, txn::Transactions};
 
 /// The workloads that the program knows, in the order in which they are listed.
@@ -37,6 +37,7 @@ impl Workloads {
             .with::<TableOptions>()
             .with::<Transactions<Elements>>()
             .with::<Transactions<Held>>()
+            .with::<BankOptions>()
             .with::<UniqueIdsOptions>()
             .with::<EchoOptions>()
     }

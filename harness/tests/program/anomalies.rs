@@ -12,6 +12,8 @@ pub const TESTS: &[Test] = &[
     ("cas_before_order_is_found", || is_found("cas-before-order", "--time-limit 4")),
     ("stale_leader_read_is_found", || is_found("stale-leader-read", ISOLATED_LEADERS)),
     ("ack_before_commit_is_found", || is_found("ack-before-commit", ISOLATED_LEADERS)),
+    ("half_a_transfer_is_found", half_a_transfer_is_found),
+    ("a_bank_keeps_its_total_under_faults", a_bank_keeps_its_total_under_faults),
     ("isolated_leaders_without_a_bug_break_nothing", isolated_leaders_without_a_bug_break_nothing),
     ("no_faults_and_no_bug_break_nothing", no_faults_and_no_bug_break_nothing),
 ];
@@ -84,4 +86,54 @@ fn isolated_leaders_without_a_bug_break_nothing() {
 /// The scenario of the third.
 fn no_faults_and_no_bug_break_nothing() {
     holds("run store --faults none --time-limit 6 --seed 1");
+}
+
+/// With the bug, a read comes between the two commands of a transfer.
+fn half_a_transfer_is_found() {
+    let stage = Stage::set();
+    let line = "run store --workload bank --bug exec-piecewise --faults none --time-limit 4 --seed 1";
+    let run = stage.run(line, PATIENCE).exits(1);
+    assert!(run.stdout.contains("INVALID: ") && run.stdout.contains("wrong-total"), "{run}");
+    let record = stage.latest();
+    let verdict = record.json("verdict.json");
+    let anomaly =
+        verdict["anomalies"].as_array().unwrap().iter().find(|anomaly| anomaly["kind"] == "wrong-total");
+    let operations = anomaly.unwrap()["operations"].as_array().unwrap();
+    let action = |at: usize| operations[at]["action"].as_str().unwrap();
+    assert!(
+        action(0).starts_with("create a0: 10, a1: 10") && action(1).starts_with("read -> a0: "),
+        "{verdict}"
+    );
+    let balances =
+        action(1).split(": ").skip(1).map(|rest| rest.split(',').next().unwrap().parse::<i64>().unwrap());
+    assert_ne!(balances.sum::<i64>(), 80, "{verdict}");
+    // The record alone says the same, and nothing where nothing is promised.
+    let path = record.path().display().to_string();
+    stage.run(&format!("check {path}"), PATIENCE).exits(1);
+    let open = stage.run(&format!("check {path} --promise read-committed"), PATIENCE).exits(2);
+    assert!(open.stdout.contains("read-committed promises nothing about the total"), "{open}");
+}
+
+fn a_bank_keeps_its_total_under_faults() {
+    let stage = Stage::set();
+    let line = "run store --nodes 3 --workload bank --faults partition,kill,pause --time-limit 8 --seed 1";
+    let run = stage.run(line, PATIENCE).exits(0);
+    stage.assert_vanished();
+    assert!(run.stdout.starts_with("VALID: store (raft"), "{run}");
+    let history = stage.latest().history();
+    let count = |f: &str, op_type: &str| {
+        history.iter().filter(|event| event["f"] == f && event["type"] == op_type).count()
+    };
+    assert!(count("create", "ok") == 1 && count("transfer", "ok") > 20 && count("read", "ok") > 20, "{run}");
+    // Some transfers are of more than there is.
+    let refused = |event: &&Value| event["error"].to_string().contains("the account has less than that");
+    assert!(history.iter().any(|event| refused(&event)), "{run}");
+    let last: std::collections::BTreeSet<String> = history
+        .iter()
+        .rev()
+        .take_while(|event| event["f"] != "transfer")
+        .filter(|event| event["type"] == "ok" && event["f"] == "read")
+        .map(|event| event["node"].to_string())
+        .collect();
+    assert_eq!(last.len(), 3, "all balances are read through every node at the end: {last:?}");
 }

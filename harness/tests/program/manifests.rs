@@ -39,6 +39,7 @@ pub const TESTS_IF_ALLOWED: &[TestIfAllowed] = &[
     ("a_client_in_go_serves_every_operation", a_client_in_go_serves_every_operation),
     ("postgresql_is_serializable_as_it_promises", postgresql_is_serializable_as_it_promises),
     ("write_skew_is_found_where_postgresql_allows_it", write_skew_is_found_where_postgresql_allows_it),
+    ("half_a_transfer_is_seen_at_read_committed", half_a_transfer_is_seen_at_read_committed),
     ("a_statement_that_postgresql_refuses_is_quoted", a_statement_that_postgresql_refuses_is_quoted),
     ("a_client_in_rust_serves_every_operation", a_client_in_rust_serves_every_operation),
     ("a_client_in_java_serves_every_operation", a_client_in_java_serves_every_operation),
@@ -417,6 +418,22 @@ fn write_skew_is_found_where_postgresql_allows_it() -> Result<(), Missing> {
     assert!(check.stdout.contains("G2-item"), "{check}");
     // The same transactions keep the promise of their level.
     stage.run("check runs/latest --promise snapshot-isolation", PATIENCE).exits(0);
+    stage.assert_vanished();
+    Ok(())
+}
+
+fn half_a_transfer_is_seen_at_read_committed() -> Result<(), Missing> {
+    postgres()?;
+    let stage = Stage::set();
+    let line = format!("run {POSTGRESQL} --workload bank --faults none --time-limit 5");
+    // Each account is read by a statement, and has a snapshot of its own: that level promises nothing about totals.
+    let run = stage.run(&format!("{line} -o isolation=read-committed"), PATIENCE).exits(2);
+    assert!(run.stdout.contains("read-committed promises nothing about the total"), "{run}");
+    let check = stage.run("check runs/latest --promise snapshot-isolation", PATIENCE).exits(1);
+    assert!(check.stdout.contains("wrong-total") && !check.stdout.contains("negative-value"), "{check}");
+    for level in ["repeatable-read", "serializable"] {
+        stage.run(&format!("{line} -o isolation={level}"), PATIENCE).exits(0);
+    }
     stage.assert_vanished();
     Ok(())
 }

@@ -18,6 +18,7 @@ pub const TESTS: &[Test] = &[
 pub const TESTS_IF_ALLOWED: &[TestIfAllowed] = &[
     ("etcd_keeps_its_promise", etcd_keeps_its_promise),
     ("etcd_keeps_its_promise_about_transactions", etcd_keeps_its_promise_about_transactions),
+    ("a_bank_on_etcd_keeps_its_total", a_bank_on_etcd_keeps_its_total),
 ];
 
 fn a_run_leaves_a_true_record() {
@@ -230,6 +231,15 @@ fn run_etcd(stage: &Stage, arguments: &str) -> Result<(), Missing> {
     }
     let run = run.exits(0);
     assert!(run.stdout.starts_with("VALID: etcd"), "{run}");
+    Ok(())
+}
+
+fn a_bank_on_etcd_keeps_its_total() -> Result<(), Missing> {
+    let stage = Stage::set();
+    run_etcd(&stage, "--workload bank --faults pause")?;
+    let history = stage.latest().history();
+    let done = |f: &str| history.iter().filter(|event| event["f"] == f && event["type"] == "ok").count();
+    assert!(done("transfer") > 20 && done("read") > 20, "{} and {}", done("transfer"), done("read"));
     Ok(())
 }
 

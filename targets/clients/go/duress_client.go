@@ -11,6 +11,7 @@
 //	func (c *mine) Cas(key string, before, after any) error { … }  // Mismatch() where the value is not before
 //	func (c *mine) Add(key string, value any) error         { … }  // of sets and counters
 //	func (c *mine) Txn(operations []any) ([]any, error)     { … }  // of transactions: with the answers of reads filled in
+//	func (c *mine) Other(f string, value any) (any, error)  { … }  // every operation of banks, logs and tables
 //	func (c *mine) Close()                                  { … }
 //
 //	func main() { Run(func() Client { return &mine{} }) }
@@ -37,7 +38,7 @@ import (
 
 // Seat is where a client sits.
 type Seat struct {
-	Vocabulary string            // register, set, counter, list-append, rw-register, log or table
+	Vocabulary string            // register, set, counter, list-append, rw-register, bank, log or table
 	Node       string            // the name of its node
 	Address    string            // the address of its node, as host:port
 	Nodes      map[string]string // the addresses of all nodes, by name
@@ -63,6 +64,10 @@ type adder interface {
 
 type transactor interface {
 	Txn(operations []any) ([]any, error)
+}
+
+type other interface {
+	Other(f string, value any) (any, error)
 }
 
 type failure struct {
@@ -106,7 +111,7 @@ func do(client Client, request request) (any, error) {
 	}
 	switch request.F {
 	case "read":
-		if of, ok := client.(reader); ok {
+		if of, ok := client.(reader); ok && request.Value == nil {
 			return of.Read(key)
 		}
 	case "write":
@@ -127,6 +132,9 @@ func do(client Client, request request) (any, error) {
 		if of, ok := client.(transactor); ok && areList {
 			return of.Txn(operations)
 		}
+	}
+	if of, ok := client.(other); ok {
+		return of.Other(request.F, request.Value)
 	}
 	return nil, Fail("the client has no method for " + request.F)
 }

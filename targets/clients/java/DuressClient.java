@@ -12,8 +12,8 @@
 //
 // A method for each operation of the vocabularies that the manifest says the client speaks: `register` has read, write and
 // cas; `set` and `counter` have read and add; `list-append` and `rw-register` have txn, which returns the operations with the
-// answers of reads filled in; `unique-ids` has generate; every operation of `log` and `table` comes to `other`. A method that
-// returns has done it. It throws
+// answers of reads filled in; `unique-ids` has generate; every operation of `bank`, `log` and `table` comes to `other`. A method
+// that returns has done it. It throws
 //
 //     Fail      when it certainly was not done and never will be: nothing was sent, or the system refused it;
 //     Mismatch  when a comparison failed, which is a Fail;
@@ -59,7 +59,7 @@ abstract class DuressClient {
         }
     }
 
-    /** The vocabulary of its operations: register, set, counter, list-append, rw-register, unique-ids, log or table. */
+    /** The vocabulary of its operations: register, set, counter, list-append, rw-register, bank, unique-ids, log or table. */
     String vocabulary;
     /** The name of its node. */
     String node;
@@ -117,7 +117,7 @@ abstract class DuressClient {
         String key = request.get("key") == null ? null : request.get("key").toString();
         switch (f) {
             case "read":
-                return read(key);
+                return value == null ? read(key) : other(f, value);
             case "write":
                 write(key, value);
                 return null;

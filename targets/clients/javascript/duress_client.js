@@ -13,11 +13,14 @@
 //
 // A method for each operation of the vocabularies that the manifest says the client speaks: `register` has read, write and
 // cas; `set` and `counter` have read and add; `list-append` and `rw-register` have txn(operations), which returns them
-// with the answers of reads filled in. A method that returns has done it. It throws
+// with the answers of reads filled in; `bank` has create(balances), transfer(transfer) and read(accounts). A method that
+// returns has done it. It throws
 //
 //     Fail      when it certainly was not done and never will be: nothing was sent, or the system refused it;
 //     Mismatch  when a comparison failed, which is a Fail;
 //     Info      when it may have been done: no answer in time, a connection that broke.
+//
+// With `processes = "per-host"` in the manifest one process serves several clients, side by side.
 //
 // Anything else that is thrown is an Info, and its stack is kept with the run; in `open` it is a Fail. After an Info, and after
 // anything else, the connection is closed, and opened again for the next operation.
@@ -36,7 +39,7 @@ class Info extends Error {}
 
 /** A client of one node: extend it, with one method for each operation. */
 class Client {
-  /** The vocabulary of its operations: register, set, counter, list-append, rw-register, log or table. */
+  /** The vocabulary of its operations: register, set, counter, list-append, rw-register, bank, log or table. */
   vocabulary = null;
   /** The name of its node. */
   node = null;
@@ -61,7 +64,7 @@ function address(text) {
 
 function argumentsOf(request) {
   const key = "key" in request ? [request.key] : [];
-  if (request.f === "read") return key;
+  if (request.f === "read") return (request.value ?? null) === null ? key : [...key, request.value];
   if (request.f === "cas") return [...key, ...request.value];
   return [...key, request.value];
 }
@@ -127,16 +130,21 @@ async function run(Make) {
   // The client's own prints must not come between the answers.
   console.log = console.error;
   say({ type: "hello", version: VERSION });
-  const session = new Session(Make);
+  // One client, or several with a number each: the requests of each are served one after the other.
+  const sessions = new Map();
+  const serve = async (session, request) => {
+    if (request.type === "close") return session.disconnect();
+    const { id, client } = request;
+    say({ ...(await session.answer(request)), id, ...(client === undefined ? {} : { client }) });
+  };
   for await (const line of require("readline").createInterface({ input: process.stdin })) {
     const request = JSON.parse(line);
-    if (request.type === "close") {
-      await session.disconnect();
-      continue;
-    }
-    say({ ...(await session.answer(request)), id: request.id });
+    const of = sessions.get(request.client) ?? { session: new Session(Make), served: Promise.resolve() };
+    sessions.set(request.client, of);
+    of.served = of.served.then(() => serve(of.session, request));
+    if (request.type === "close") sessions.delete(request.client);
   }
-  await session.disconnect();
+  for (const { session, served } of sessions.values()) served.then(() => session.disconnect());
 }
 
 module.exports = { Client, Fail, Info, Mismatch, run };

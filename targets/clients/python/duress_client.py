@@ -13,18 +13,23 @@
 
 A method for each operation of the vocabularies that the manifest says the client speaks: `register` has read, write and
 cas; `set` and `counter` have read and add; `list-append` and `rw-register` have txn(self, operations), which returns
-them with the answers of reads filled in. A method that returns has done it. It raises
+them with the answers of reads filled in; `bank` has create(self, balances), transfer(self, transfer) and read(self, accounts).
+A method that returns has done it. It raises
 
     Fail      when it certainly was not done and never will be: nothing was sent, or the system refused it;
     Mismatch  when a comparison failed, which is a Fail;
     Info      when it may have been done: no answer in time, a connection that broke.
+
+With `processes = "per-host"` in the manifest one process serves several clients, each on a thread of its own.
 
 Any other exception is an Info, and its traceback is kept with the run; in `open` it is a Fail. After an Info, and after any
 other exception, the connection is closed, and opened again for the next operation.
 """
 
 import json
+import queue
 import sys
+import threading
 import traceback
 
 VERSION = 1
@@ -45,7 +50,7 @@ class Info(Exception):
 class Client:
     """A client of one node: subclass it, with one method for each operation."""
 
-    #: The vocabulary of its operations: register, set, counter, list-append, rw-register, log or table.
+    #: The vocabulary of its operations: register, set, counter, list-append, rw-register, bank, log or table.
     vocabulary = None
     #: The name of its node.
     node = None
@@ -72,7 +77,7 @@ def _arguments(request):
     value = request.get("value")
     key = [request["key"]] if "key" in request else []
     if request["f"] == "read":
-        return key
+        return key if value is None else key + [value]
     if request["f"] == "cas":
         return key + list(value)
     return key + [value]
@@ -134,23 +139,50 @@ class _Session:
             return {"type": "info", "error": repr(error)}
 
 
+class _Thread:
+    """A client of a process that serves several, on a thread of its own."""
+
+    def __init__(self, make, say):
+        self.requests = queue.SimpleQueue()
+        self.session = _Session(make)
+        self.say = say
+        # A client that waits for its system must not keep the process.
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            request = self.requests.get()
+            if request["type"] == "close":
+                return self.session.disconnect()
+            answer = self.session.answer(request)
+            self.say({**answer, "id": request["id"], "client": request["client"]})
+
+
 def run(make):
     """Serve the harness with the clients that `make` makes, until it closes the standard input."""
     # The client's own prints must not come between the answers.
     out, sys.stdout = sys.stdout, sys.stderr
+    lock = threading.Lock()
 
     def say(line):
-        out.write(json.dumps(line) + "\n")
-        out.flush()
+        text = json.dumps(line) + "\n"
+        with lock:
+            out.write(text)
+            out.flush()
 
     say({"type": "hello", "version": VERSION})
-    session = _Session(make)
+    session, threads = _Session(make), {}
     for line in sys.stdin:
         request = json.loads(line)
-        if request["type"] == "close":
+        number = request.get("client")
+        if number is not None:
+            if number not in threads:
+                threads[number] = _Thread(make, say)
+            threads[number].requests.put(request)
+            if request["type"] == "close":
+                del threads[number]
+        elif request["type"] == "close":
             session.disconnect()
-            continue
-        answer = session.answer(request)
-        answer["id"] = request["id"]
-        say(answer)
+        else:
+            say({**session.answer(request), "id": request["id"]})
     session.disconnect()

@@ -20,8 +20,8 @@
 //! ```
 //!
 //! `register` has read, write and cas; `set` and `counter` have read and add; `list-append` and `rw-register` have txn, which
-//! returns the operations with the answers of reads filled in; `unique-ids` has generate; every operation of `log` and
-//! `table` comes to `other`. A method that returns `Ok` has done it. Else:
+//! returns the operations with the answers of reads filled in; `unique-ids` has generate; every operation of `bank`, `log`
+//! and `table` comes to `other`. A method that returns `Ok` has done it. Else:
 //!
 //! - `Failure::Fail`: it certainly was not done and never will be: nothing was sent, or the system refused it;
 //! - `Failure::Mismatch`: a comparison failed, which is a Fail;
@@ -39,7 +39,7 @@ use std::time::Duration;
 /// The client's node, and the time it has.
 #[derive(Clone, Debug, Default)]
 pub struct Seat {
-    /// The vocabulary of its operations: register, set, counter, list-append, rw-register, unique-ids, log or table.
+    /// The vocabulary of its operations: register, set, counter, list-append, rw-register, bank, unique-ids, log or table.
     pub vocabulary: String,
     /// The name of its node.
     pub node: String,
@@ -196,7 +196,7 @@ impl<C: Client> Session<C> {
         }
         let (key, value) = (request.get("key").text(), request.get("value"));
         match (request.get("f").text().as_str(), value) {
-            ("read", _) => client.read(&key).map(Some),
+            ("read", Json::Null) => client.read(&key).map(Some),
             ("write", value) => client.write(&key, value).map(|()| None),
             ("cas", Json::List(pair)) if pair.len() == 2 => {
                 client.cas(&key, &pair[0], &pair[1]).map(|()| None)

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use duress_arena::ProcessSpec;
+use duress_history::bank::Bank;
 use duress_history::txn::{Answer, Elements, Held};
-use duress_history::{ClockBound, NodeId, Promise};
+use duress_history::{ClockBound, NodeId, Payload, Promise};
 use duress_settings::SettingsError;
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +23,7 @@ use crate::system::MissingSystem;
 use crate::topology::{NodeFiles, Topology, UnknownNode};
 
 /// The vocabularies of transactions, which are also the names of their workloads.
-pub(crate) const TRANSACTIONS: [&str; 2] = [Elements::NAME, Held::NAME];
+pub(crate) const TRANSACTIONS: [&str; 3] = [Elements::NAME, Held::NAME, Bank::NAME];
 
 /// One cluster of a system, with its settings applied.
 #[async_trait]

@@ -30,6 +30,7 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
+mod bank;
 pub mod broker;
 pub mod client;
 pub mod deployment;

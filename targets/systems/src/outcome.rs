@@ -28,6 +28,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use duress_history::Scalar;
+use duress_history::bank::Bank;
 use duress_history::counter::{Counter, CounterOp};
 use duress_history::echo::Echo;
 use duress_history::log::Log;
@@ -130,6 +131,15 @@ impl Action for Table {
 impl Action for UniqueIds {
     fn effect(&self) -> Effect {
         Effect::Some
+    }
+}
+
+impl Action for Bank {
+    fn effect(&self) -> Effect {
+        match self {
+            Self::Read(_) => Effect::None,
+            Self::Create(_) | Self::Transfer(_) => Effect::Some,
+        }
     }
 }
 

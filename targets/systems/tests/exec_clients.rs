@@ -7,9 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use duress_history::bank::{Balances, Bank, Reading};
 use duress_history::register::{Register, RegisterOp};
 use duress_history::txn::{Act, Elements, ListAppend, Micro};
-use duress_history::{NodeId, Payload};
+use duress_history::{NodeId, Payload, Scalar};
 use duress_settings::Request;
 use duress_targets::{
     CauseKind, Client, Deployment, Manifest, ManifestText, Node, Outcome, OwnNetwork, Seat, System, Topology,
@@ -383,5 +384,35 @@ async fn a_transaction_is_answered_with_its_reads_filled_in() {
         let line = fs::read_to_string(folder.path().join("asked")).unwrap();
         assert!(line.contains(r#""f":"txn","#) && !line.contains("\"key\""), "{line}");
         assert!(line.contains(r#""value":[["r","x",null],["append","x",2]]"#), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn balances_are_answered_in_any_order_and_for_each_account() {
+    let accounts = ["b", "a"].map(Scalar::from);
+    let balances = Balances(vec![("b".into(), Some(2)), ("a".into(), None)]);
+    for (answer, expected) in [
+        (r#","value":{"b":2,"a":null}"#, Ok(())),
+        (r#","value":{"a":null,"b":2}"#, Ok(())),
+        ("", Err("`value` is missing: accounts have balances")),
+        (r#","value":{"b":2}"#, Err("answered another operation")),
+        (r#","value":{"b":2,"c":null}"#, Err("answered another operation")),
+        (r#","value":{"b":2,"a":"1"}"#, Err("gave an answer that cannot be read")),
+    ] {
+        let folder = TempDir::new().unwrap();
+        let script = format!(
+            "{OPENED}read asked; echo \"$asked\" > asked\necho '{{\"id\":2,\"type\":\"ok\"{answer}}}'; read end"
+        );
+        fs::write(folder.path().join("client.sh"), script).unwrap();
+        let deployment = deployed_speaking(folder.path(), "sh client.sh", "bank");
+        let asked = Bank::Read(Reading::Asked(accounts.to_vec()));
+        let outcome = client::<Bank>(&*deployment, folder.path(), PATIENCE).invoke(&asked).await;
+        match (&outcome, expected) {
+            (Outcome::Ok(done), Ok(())) => assert_eq!(*done, Bank::Read(Reading::Answered(balances.clone()))),
+            (Outcome::Info(cause), Err(text)) => assert!(cause.text.contains(text), "{cause}"),
+            _ => panic!("{answer}: {outcome:?}"),
+        }
+        let line = fs::read_to_string(folder.path().join("asked")).unwrap();
+        assert!(line.contains(r#""f":"read","#) && line.contains(r#""value":["b","a"]"#), "{line}");
     }
 }

@@ -74,6 +74,7 @@ queue = "at-least-once"
 table = "exactly-once"
 list-append = "snapshot-isolation"
 rw-register = "serializable"
+bank = "consistent-view"
 [modes.strict]
 default = true
 summary = "slow"
@@ -95,8 +96,7 @@ promise.any = { counter = "stale-reads" }
 "#;
 
 /// Keys of client programs, which a manifest of HTTP does not have.
-const OF_EXEC: &str =
-    "[client]\nprotocol = \"exec\"\ncommand = \"true\"\nenv = { A = \"{node:n1}\" }\nlacks = [\"cas\"]\n";
+const OF_EXEC: &str = "[client]\nprotocol = \"exec\"\ncommand = \"true\"\nprocesses = \"per-host\"\nenv = { A = \"{node:n1}\" }\nlacks = [\"cas\"]\n";
 
 /// Keys of clients that speak SQL.
 const OF_POSTGRES: &str = r#"
@@ -129,6 +129,10 @@ counter-read = "select v::text from t where k = $1"
 counter-add = "update t set v = v + $2 where k = $1"
 list-read = "select unnest(v) from t where k = $1"
 list-append = "update t set v = v || $2 where k = $1"
+account-create = "insert into t values ($1, $2)"
+account-read = "select n::text from t where k = $1"
+account-take = "update t set n = n - $2 where k = $1 and n >= $2"
+account-give = "update t set n = n + $2 where k = $1"
 [options.level]
 values = ["serializable", "read committed"]
 default = "serializable"
@@ -291,7 +295,7 @@ fn a_cluster_that_already_runs_has_its_own_nodes_and_faults() {
 #[test]
 fn clients_of_sql_log_in_at_a_level_and_speak_to_a_role_by_an_option() {
     let system = parsed(OF_POSTGRES);
-    let all = ["register", "set", "counter", "list-append", "rw-register"];
+    let all = ["register", "set", "counter", "list-append", "rw-register", "bank"];
     assert_eq!(system.description().vocabularies, all);
     let serving = |standby: &str| {
         let request = Request::default().with_option("standby", standby);

@@ -1,6 +1,7 @@
-//! The requests of the clients of sets, counters and transactions to the store and to etcd, and their reaction to the
+//! The requests of the clients of sets, counters, banks and transactions to the store and to etcd, and their reaction to the
 //! answers.
 
+mod bank;
 mod offer;
 #[expect(dead_code, reason = "registers are asked elsewhere")]
 mod registers;
@@ -180,6 +181,18 @@ mod etcd {
             (head.split(' ').nth(1).unwrap().to_owned(), serde_json::from_str(body).unwrap())
         };
         (outcome, sent.into_iter().map(request).collect())
+    }
+
+    /// The answer to ranges over keys, by value and revision; nothing is there if the value is empty.
+    pub fn ranges(found: &[(&str, u32)]) -> Reply {
+        let range = |(value, revision): &(&str, u32)| {
+            let kvs = match *value {
+                "" => json!([]),
+                value => json!([{"key": "eA==", "value": value, "mod_revision": revision.to_string()}]),
+            };
+            json!({"response_range": {"header": {}, "kvs": kvs}})
+        };
+        answer(&json!({"succeeded": true, "responses": found.iter().map(range).collect::<Vec<_>>()}))
     }
 
     #[tokio::test]

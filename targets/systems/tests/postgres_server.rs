@@ -10,6 +10,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use duress_history::bank::{Balances, Bank, Reading, Transfer};
 use duress_history::counter::{Counter, CounterOp};
 use duress_history::register::{Register, RegisterOp};
 use duress_history::set::{Set, SetOp};
@@ -287,6 +288,32 @@ async fn every_operation_is_answered(server: &Postgres) {
             short(pairs.invoke(&txn("rq wq5 rq")).await),
             r#"[["r","q",null],["w","q",5],["r","q",5]]"#
         );
+        let mut bank = client::<Bank>(&*cluster, DEADLINE);
+        let accounts = ["a0", "a1"].map(Scalar::from);
+        let [a0, a1] = accounts.clone();
+        let create =
+            Bank::Create(Balances(accounts.iter().map(|account| (account.clone(), Some(10))).collect()));
+        let all = Bank::Read(Reading::Asked(accounts.to_vec()));
+        let transfer = |from: &Scalar, to: &Scalar| {
+            Bank::Transfer(Transfer { from: from.clone(), to: to.clone(), amount: 7 })
+        };
+        for (asked, answer) in [
+            (&all, r#"{"a0":null,"a1":null}"#),
+            // Neither statement finds an account.
+            (&transfer(&a0, &a1), "fail precondition"),
+            (&transfer(&a1, &a0), "fail rejected"),
+            (&create, r#"{"a0":10,"a1":10}"#),
+            (&transfer(&a1, &a0), r#"{"from":"a1","to":"a0","amount":7}"#),
+            (&create, r#"{"a0":10,"a1":10}"#),
+            (&all, r#"{"a0":17,"a1":3}"#),
+            // What was given is given back with what could not be taken.
+            (&transfer(&a1, &a0), "fail precondition"),
+            (&all, r#"{"a0":17,"a1":3}"#),
+            (&transfer(&a0, &a1), r#"{"from":"a0","to":"a1","amount":7}"#),
+            (&all, r#"{"a0":10,"a1":10}"#),
+        ] {
+            assert_eq!(short(bank.invoke(asked).await), answer, "{asked:?} at {level}");
+        }
         let shown = "current_setting('transaction_isolation')";
         let keys = format!(
             "isolation = \"{level}\"\n[client.statements]\nregister-read = \"select {shown} where $1 <> ''\""

@@ -10,6 +10,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use duress_history::bank::{Balances, Bank, Reading, Transfer};
 use duress_history::txn::{Answer, Elements, Held, Txn};
 use duress_history::{NodeId, Payload};
 use duress_settings::Request;
@@ -75,7 +76,12 @@ impl Drop for Redis {
 
 /// Returns the outcome of a transaction, in short.
 async fn outcome<R: Answer>(client: &mut dyn Client<Txn<R>>, words: &str) -> String {
-    match client.invoke(&txn(words)).await {
+    short(client.invoke(&txn(words)).await)
+}
+
+/// Returns an outcome in short.
+fn short<A: Payload>(outcome: Outcome<A>) -> String {
+    match outcome {
         Outcome::Ok(answer) => {
             let mut value = Vec::new();
             answer.serialize_value(&mut serde_json::Serializer::new(&mut value)).unwrap();
@@ -113,6 +119,21 @@ async fn redis_executes_transactions() {
     let written = outcome(&mut *registers, "rq wq5 rq").await;
     assert_eq!(written, r#"[["r","q",null],["w","q",5],["r","q",5]]"#);
 
+    let mut bank = deployment.clients().client::<Bank>(seat.clone()).unwrap();
+    let [create, read, transfer] = bank_operations();
+    for (asked, expected) in [
+        (&read, r#"{"a0":null,"a1":null}"#),
+        (&transfer, "fail precondition"),
+        (&create, r#"{"a0":10,"a1":10}"#),
+        (&transfer, r#"{"from":"a1","to":"a0","amount":7}"#),
+        (&create, r#"{"a0":10,"a1":10}"#),
+        (&read, r#"{"a0":17,"a1":3}"#),
+        (&transfer, "fail precondition"),
+        (&read, r#"{"a0":17,"a1":3}"#),
+    ] {
+        assert_eq!(short(bank.invoke(asked).await), expected, "{asked:?}");
+    }
+
     // Redis executes the other commands of a transaction in which one fails: a register is not a list.
     assert_eq!(outcome(&mut *lists, "ax4 aq1").await, "info rejected");
     assert_eq!(outcome(&mut *lists, "rx").await, r#"[["r","x",[1,3,4]]]"#);
@@ -131,6 +152,17 @@ async fn redis_executes_transactions() {
     drop(redis);
     let refused = outcome(&mut *lists, "ax7").await;
     assert!(["fail refused", "fail connection-lost"].contains(&refused.as_str()), "{refused}");
+}
+
+/// A creation of two accounts, a read of both, and a transfer that one of them can pay once.
+fn bank_operations() -> [Bank; 3] {
+    let accounts = ["a0", "a1"].map(duress_history::Scalar::from);
+    let [to, from] = accounts.clone();
+    [
+        Bank::Create(Balances(accounts.iter().map(|account| (account.clone(), Some(10))).collect())),
+        Bank::Read(Reading::Asked(accounts.to_vec())),
+        Bank::Transfer(Transfer { from, to, amount: 7 }),
+    ]
 }
 
 fn client<R: Answer>(deployment: &dyn Deployment, seat: &Seat) -> Box<dyn Client<Txn<R>>> {

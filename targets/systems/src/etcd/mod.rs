@@ -1,6 +1,7 @@
 //! etcd: how it is launched and spoken to, through the JSON gateway on its client port.
 
 mod answer;
+mod bank_client;
 mod client;
 mod counter_client;
 mod launch;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use duress_arena::ProcessSpec;
+use duress_history::bank::Bank;
 use duress_history::counter::Counter;
 use duress_history::register::Register;
 use duress_history::set::Set;
@@ -48,7 +50,7 @@ impl Default for Etcd {
                 summary: "etcd as installed on this machine, 3.4 or later (JSON gateway)".to_owned(),
                 offer: offer(),
                 lacks: Vec::new(),
-                vocabularies: ["register", "set", "counter", "list-append", "rw-register"]
+                vocabularies: ["register", "set", "counter", "list-append", "rw-register", "bank"]
                     .map(str::to_owned)
                     .to_vec(),
                 scenarios: BTreeMap::new(),
@@ -106,8 +108,7 @@ impl System for Etcd {
 
 /// Returns clients of every server that has etcd's JSON gateway.
 pub(crate) fn clients(address: Addresses, read_level: ReadLevel) -> Clients {
-    let (of_registers, of_sets, of_counters) =
-        (Arc::clone(&address), Arc::clone(&address), Arc::clone(&address));
+    let [of_registers, of_sets, of_counters, of_banks] = [0; 4].map(|_| Arc::clone(&address));
     let clients = Clients::default()
         .with::<Register>(move |seat| {
             let to = of_registers(&seat.node)?;
@@ -120,6 +121,10 @@ pub(crate) fn clients(address: Addresses, read_level: ReadLevel) -> Clients {
         .with::<Counter>(move |seat| {
             let to = of_counters(&seat.node)?;
             Ok(Box::new(counter_client::CounterClient::new(seat, to, read_level)))
+        })
+        .with::<Bank>(move |seat| {
+            let to = of_banks(&seat.node)?;
+            Ok(Box::new(bank_client::BankClient::new(seat, to, read_level)))
         });
     of_transactions::<Held>(of_transactions::<Elements>(clients, &address, read_level), &address, read_level)
 }

@@ -101,15 +101,22 @@ impl Stored for Held {
 }
 
 /// An object as it was read: its content, and the revision of its key, 0 if there is none.
-struct Version<R> {
-    content: R,
+pub(super) struct Version<R> {
+    pub(super) content: R,
     revision: String,
+}
+
+impl<R: Stored> Version<R> {
+    /// Returns that of a key that is not there.
+    pub(super) fn missing() -> Self {
+        Self { content: R::empty(), revision: "0".to_owned() }
+    }
 }
 
 /// A client that speaks to one node.
 pub(super) struct TxnClient {
-    session: Session,
-    read_level: ReadLevel,
+    pub(super) session: Session,
+    pub(super) read_level: ReadLevel,
 }
 
 impl TxnClient {
@@ -133,14 +140,30 @@ impl TxnClient {
         let versions =
             self.versions(&keys, ReadLevel::Linearizable, deadline).await.map_err(before_anything)?;
         let (answered, written) = carried_out(action, &versions);
-        let compare: Vec<Value> = versions
-            .iter()
-            .map(|(key, version)| {
-                json!({"key": keys[key], "target": "MOD", "result": "EQUAL", "mod_revision": version.revision})
-            })
-            .collect();
+        match self.put_if_unchanged(&versions, &written, deadline).await? {
+            true => Ok(Outcome::Ok(answered)),
+            false => Ok(Outcome::Fail(Cause::new(
+                CauseKind::Precondition,
+                "another transaction changed a key that this one had read",
+            ))),
+        }
+    }
+
+    /// Puts the objects `written`, all at once, if none of `versions` has changed; returns whether it did.
+    pub(super) async fn put_if_unchanged<R: Stored>(
+        &mut self,
+        versions: &BTreeMap<&Scalar, Version<R>>,
+        written: &Written<'_, R>,
+        deadline: Instant,
+    ) -> Result<bool, RequestError> {
+        let mut compare = Vec::with_capacity(versions.len());
+        for (key, version) in versions {
+            compare.push(json!({
+                "key": encode(key)?, "target": "MOD", "result": "EQUAL", "mod_revision": version.revision,
+            }));
+        }
         let mut puts = Vec::with_capacity(written.len());
-        for (key, content) in &written {
+        for (key, content) in written {
             puts.push(json!({"request_put": {"key": encode(key)?, "value": content.store()?}}));
         }
         // Without a comparison none can have failed: such an answer is none.
@@ -152,17 +175,11 @@ impl TxnClient {
             )),
         };
         let request = ("/v3/kv/txn", json!({"compare": compare, "success": puts}));
-        match self.session.ask(request, deadline, succeeded).await? {
-            true => Ok(Outcome::Ok(answered)),
-            false => Ok(Outcome::Fail(Cause::new(
-                CauseKind::Precondition,
-                "another transaction changed a key that this one had read",
-            ))),
-        }
+        self.session.ask(request, deadline, succeeded).await
     }
 
     /// Reads all `keys`, which are there in base64 too, as of one revision.
-    async fn versions<'k, R: Stored>(
+    pub(super) async fn versions<'k, R: Stored>(
         &mut self,
         keys: &BTreeMap<&'k Scalar, String>,
         read_level: ReadLevel,
@@ -187,7 +204,7 @@ impl TxnClient {
                     Some(only) => {
                         Version { content: R::load(&only.value()?)?, revision: only.mod_revision.clone() }
                     }
-                    None => Version { content: R::empty(), revision: "0".to_owned() },
+                    None => Version::missing(),
                 };
                 Ok((*key, version))
             };
@@ -198,7 +215,7 @@ impl TxnClient {
 }
 
 /// The objects that a transaction leaves, by key.
-type Written<'k, R> = BTreeMap<&'k Scalar, R>;
+pub(super) type Written<'k, R> = BTreeMap<&'k Scalar, R>;
 
 /// Returns `action` with the answers to its reads, and the objects that it writes, where `versions` has every
 /// key whose content matters.

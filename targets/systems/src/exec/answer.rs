@@ -22,6 +22,9 @@ pub(super) enum Hello {
 #[serde(deny_unknown_fields)]
 pub(super) struct Answer {
     pub(super) id: u64,
+    /// The client that had asked, of a program that serves several.
+    #[serde(default)]
+    pub(super) client: Option<u64>,
     #[serde(rename = "type")]
     pub(super) kind: Kind,
     #[serde(default)]

@@ -1,10 +1,10 @@
-//! One client: an operation as a line, and its answer.
+//! One client with a program of its own; and, for every client, an operation as a line, and its answer.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::answer::{Answer, Hello, Kind, VERSION, quoted};
@@ -14,7 +14,7 @@ use crate::client::{Client, Seat};
 use crate::outcome::{Cause, CauseKind, Outcome, RequestError};
 
 /// How long a program may take from its start to its hello: a compiler may come first, on a busy machine.
-const HELLO_WITHIN: Duration = Duration::from_secs(45);
+pub(super) const HELLO_WITHIN: Duration = Duration::from_secs(45);
 
 /// A client that is a program. The program is started by the first operation.
 pub(crate) struct ExecClient {
@@ -28,7 +28,8 @@ pub(crate) struct ExecClient {
 }
 
 /// Why an operation has no answer.
-enum Unanswered {
+#[derive(Clone, Debug)]
+pub(super) enum Unanswered {
     Silent(RequestError),
     /// The program broke the protocol, in these words.
     Violation(String),
@@ -43,8 +44,78 @@ impl From<NoLine> for Unanswered {
     }
 }
 
-fn violation(what: &str, line: &[u8]) -> Unanswered {
+pub(super) fn violation(what: &str, line: &[u8]) -> Unanswered {
     Unanswered::Violation(format!("the client program {what}: {}", quoted(line)))
+}
+
+/// Returns the outcome of an operation without an answer.
+pub(super) fn unanswered<A: Spoken>(action: &A, why: Unanswered) -> Outcome<A> {
+    match why {
+        Unanswered::Silent(failure) => Outcome::failed(action, failure),
+        Unanswered::Violation(text) => Outcome::Info(Cause::new(CauseKind::Unreadable, text)),
+    }
+}
+
+/// Returns why there is no answer, where no operation can have been carried out yet.
+pub(super) fn before_anything(why: Unanswered) -> Unanswered {
+    match why {
+        Unanswered::Silent(error) => {
+            Unanswered::Silent(RequestError::definite(error.cause.kind, error.cause.text))
+        }
+        violation @ Unanswered::Violation(_) => violation,
+    }
+}
+
+/// Returns the request to open the connection of a client in `seat`.
+pub(super) fn opening<A: Spoken>(seat: &Seat, launch: &Launch) -> Value {
+    // The program should give up before it is killed, and say what it saw.
+    let patience = seat.timeout * 9 / 10;
+    let address = launch.nodes.iter().find(|(name, _)| *name == seat.node.as_str());
+    json!({
+        "type": "open",
+        "version": VERSION,
+        "vocabulary": A::NAME,
+        "node": seat.node.as_str(),
+        "address": address.map(|(_, address)| address),
+        "nodes": launch.nodes.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+        "timeout_ms": u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
+    })
+}
+
+/// Returns the outcome of an operation whose connection could not be opened, if `answer` says so.
+pub(super) fn not_opened<A>(answer: &Answer) -> Option<Outcome<A>> {
+    (answer.kind != Kind::Ok).then(|| Outcome::Fail(Cause { kind: CauseKind::Unreachable, ..answer.cause() }))
+}
+
+/// Returns the request to carry out `action`.
+pub(super) fn invocation<A: Spoken>(action: &A) -> Value {
+    let (key, value) = action.asked();
+    let mut request = json!({"type": "invoke", "f": action.f(), "value": value});
+    if let Some(key) = key {
+        request["key"] = json!(key);
+    }
+    request
+}
+
+/// Returns the outcome of `action` by `answer`, which is in `line`.
+///
+/// # Errors
+/// [`Unanswered::Violation`], if it is not an answer to that.
+pub(super) fn outcome<A: Spoken>(action: &A, answer: &Answer, line: &[u8]) -> Result<Outcome<A>, Unanswered> {
+    Ok(match answer.kind {
+        Kind::Ok if answer.mismatch || answer.error.is_some() => {
+            return Err(violation("answered `ok` with a reason why not", line));
+        }
+        Kind::Ok => match action.answered(answer.value.as_deref()) {
+            Ok(answered) if action.completed_by(&answered) => Outcome::Ok(answered),
+            Ok(_) => return Err(violation("answered another operation", line)),
+            Err(error) => {
+                return Err(violation(&format!("gave an answer that cannot be read ({error})"), line));
+            }
+        },
+        Kind::Fail => Outcome::Fail(answer.cause()),
+        Kind::Info => Outcome::Info(answer.cause()),
+    })
 }
 
 impl ExecClient {
@@ -63,9 +134,7 @@ impl ExecClient {
         if !program.greeted
             && let Err(failure) = greet(&mut program, deadline).await
         {
-            let slow =
-                matches!(&failure, Unanswered::Silent(error) if error.cause.kind == CauseKind::Timeout);
-            if slow && program.started() + HELLO_WITHIN > Instant::now() {
+            if may_still_greet(&program, &failure) {
                 self.program = Some(program);
             }
             return Err(failure);
@@ -74,52 +143,15 @@ impl ExecClient {
             return Err(violation("wrote without having been asked", &line));
         }
         if !self.opened {
-            // The program should give up before it is killed, and say what it saw.
-            let patience = self.seat.timeout * 9 / 10;
-            let address = self.launch.nodes.iter().find(|(name, _)| *name == self.seat.node.as_str());
-            let open = json!({
-                "type": "open",
-                "version": VERSION,
-                "vocabulary": A::NAME,
-                "node": self.seat.node.as_str(),
-                "address": address.map(|(_, address)| address),
-                "nodes": self.launch.nodes.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
-                "timeout_ms": u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
-            });
-            // Before it is open, no operation can have been carried out.
-            let before = |unanswered| match unanswered {
-                Unanswered::Silent(error) => {
-                    Unanswered::Silent(RequestError::definite(error.cause.kind, error.cause.text))
-                }
-                violation @ Unanswered::Violation(_) => violation,
-            };
-            let (answer, _) = ask(&mut program, open, deadline).await.map_err(before)?;
-            if answer.kind != Kind::Ok {
+            let opened = ask(&mut program, opening::<A>(&self.seat, &self.launch), deadline).await;
+            if let Some(failure) = not_opened(&opened.map_err(before_anything)?.0) {
                 self.program = Some(program);
-                return Ok(Outcome::Fail(Cause { kind: CauseKind::Unreachable, ..answer.cause() }));
+                return Ok(failure);
             }
             self.opened = true;
         }
-        let (key, value) = action.asked();
-        let mut line = json!({"type": "invoke", "f": action.f(), "value": value});
-        if let Some(key) = key {
-            line["key"] = json!(key);
-        }
-        let (answer, line) = ask(&mut program, line, deadline).await?;
-        let outcome = match answer.kind {
-            Kind::Ok if answer.mismatch || answer.error.is_some() => {
-                return Err(violation("answered `ok` with a reason why not", &line));
-            }
-            Kind::Ok => match action.answered(answer.value.as_deref()) {
-                Ok(answered) if action.completed_by(&answered) => Outcome::Ok(answered),
-                Ok(_) => return Err(violation("answered another operation", &line)),
-                Err(error) => {
-                    return Err(violation(&format!("gave an answer that cannot be read ({error})"), &line));
-                }
-            },
-            Kind::Fail => Outcome::Fail(answer.cause()),
-            Kind::Info => Outcome::Info(answer.cause()),
-        };
+        let (answer, line) = ask(&mut program, invocation(action), deadline).await?;
+        let outcome = outcome(action, &answer, &line)?;
         self.program = Some(program);
         Ok(outcome)
     }
@@ -141,8 +173,14 @@ impl ExecClient {
     }
 }
 
+/// Whether a program that has not said hello may still do so.
+pub(super) fn may_still_greet(program: &Program, failure: &Unanswered) -> bool {
+    let slow = matches!(failure, Unanswered::Silent(error) if error.cause.kind == CauseKind::Timeout);
+    slow && program.started() + HELLO_WITHIN > Instant::now()
+}
+
 /// Reads the first line of a program.
-async fn greet(program: &mut Program, deadline: Instant) -> Result<(), Unanswered> {
+pub(super) async fn greet(program: &mut Program, deadline: Instant) -> Result<(), Unanswered> {
     let line = program.exchange(b"", deadline).await?;
     match serde_json::from_slice(&line) {
         Ok(Hello::Hello { version: VERSION }) => {
@@ -160,7 +198,7 @@ async fn greet(program: &mut Program, deadline: Instant) -> Result<(), Unanswere
 /// Sends a request under the next number, and returns its answer, with the line that it is in.
 async fn ask(
     program: &mut Program,
-    mut request: serde_json::Value,
+    mut request: Value,
     deadline: Instant,
 ) -> Result<(Answer, Vec<u8>), Unanswered> {
     program.id += 1;
@@ -168,6 +206,9 @@ async fn ask(
     let line = program.exchange(format!("{request}\n").as_bytes(), deadline).await?;
     let answer: Answer = serde_json::from_slice(&line)
         .map_err(|error| violation(&format!("wrote a line that is not an answer ({error})"), &line))?;
+    if answer.client.is_some() {
+        return Err(violation("answered with a `client`, as one that serves several", &line));
+    }
     if answer.id != program.id {
         let what = format!("answered request {} when it was asked {}", answer.id, program.id);
         return Err(violation(&what, &line));
@@ -178,11 +219,7 @@ async fn ask(
 #[async_trait]
 impl<A: Spoken> Client<A> for ExecClient {
     async fn invoke(&mut self, action: &A) -> Outcome<A> {
-        match self.request(action).await {
-            Ok(outcome) => outcome,
-            Err(Unanswered::Silent(failure)) => Outcome::failed(action, failure),
-            Err(Unanswered::Violation(text)) => Outcome::Info(Cause::new(CauseKind::Unreadable, text)),
-        }
+        self.request(action).await.unwrap_or_else(|why| unanswered(action, why))
     }
 
     async fn warm_up(&mut self) {

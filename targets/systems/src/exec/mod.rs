@@ -1,9 +1,9 @@
 //! Clients that are programs of the user's own, which speak JSON lines on their standard input and output: the protocol
 //! of `docs/clients.md`.
 //!
-//! Each client has a process of its own in the client's host. The process is killed, with everything that it started, when
-//! an operation is not answered in time, and after each line that breaks the protocol: what a program says then proves
-//! nothing any more.
+//! Each client has a process of its own in the client's host ([`client`]), or all clients of a host share one
+//! ([`shared_client`], [`shared`]). A process of its own is killed, with everything that it started, when an operation is not
+//! answered in time, and either after each line that breaks the protocol: what a program says then proves nothing any more.
 //!
 //! # The outcome of an operation
 //!
@@ -18,8 +18,12 @@
 mod answer;
 mod client;
 mod program;
+mod shared;
+mod shared_client;
 mod spoken;
 
 pub(crate) use client::ExecClient;
 pub(crate) use program::{Launch, Pool};
+pub(crate) use shared::SharedPrograms;
+pub(crate) use shared_client::SharedClient;
 pub(crate) use spoken::Spoken;

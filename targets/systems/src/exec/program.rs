@@ -18,7 +18,7 @@ use crate::outcome::{CauseKind, RequestError};
 use crate::place::{ClientProgram, Group, Place};
 
 /// A line longer than this, in bytes, is taken for garbage.
-const LINE_BYTES_MAX: usize = 16 << 20;
+pub(super) const LINE_BYTES_MAX: usize = 16 << 20;
 /// This much of what the programs of one process slot write to their standard error is kept.
 const ERROR_BYTES_KEPT: u64 = 1 << 20;
 
@@ -40,12 +40,13 @@ pub(crate) struct Launch {
 
 /// A client program that runs. Dropping it kills it, and everything that it started.
 pub(super) struct Program {
-    /// Held alone: dropping it kills the program.
-    _group: Group,
-    input: ChildStdin,
-    output: ChildStdout,
-    read: BytesMut,
-    errors: Errors,
+    /// Dropping it kills the program.
+    group: Group,
+    pub(super) input: ChildStdin,
+    pub(super) output: ChildStdout,
+    /// What was read, and is not a whole line yet.
+    pub(super) read: BytesMut,
+    pub(super) errors: Errors,
     /// The folder of its temporary files, if it has one of its own: removed after the program, whose field is before.
     _scratch: Option<Scratch>,
     started: Instant,
@@ -89,7 +90,7 @@ impl Program {
         };
         let errors = Errors { pipe: Some(pipe), file: None, last: Vec::new() };
         Ok(Self {
-            _group: Group(child),
+            group: Group(child),
             input,
             output,
             read: BytesMut::new(),
@@ -99,6 +100,11 @@ impl Program {
             greeted: false,
             id: 0,
         })
+    }
+
+    /// Returns the number of its process group, while it was not waited for.
+    pub(super) fn group(&self) -> Option<u32> {
+        self.group.0.id()
     }
 
     /// Returns the time at which it was started.
@@ -218,7 +224,7 @@ impl Drop for Scratch {
 }
 
 /// The standard error of a program.
-struct Errors {
+pub(super) struct Errors {
     pipe: Option<ChildStderr>,
     file: Option<PathBuf>,
     /// The end of what was read.
@@ -227,7 +233,7 @@ struct Errors {
 
 impl Errors {
     /// Reads what is written, and keeps it. Does not end by itself.
-    async fn keep(&mut self) {
+    pub(super) async fn keep(&mut self) {
         let mut bytes = vec![0; 4096];
         loop {
             let read = match &mut self.pipe {
@@ -263,22 +269,28 @@ impl Errors {
     fn append(&mut self, bytes: &[u8]) {
         self.last.extend_from_slice(bytes);
         self.last.drain(..self.last.len().saturating_sub(LAST_BYTES));
-        let Some(path) = self.file.as_ref().filter(|_| !bytes.is_empty()) else { return };
-        let append = || {
-            if let Some(folder) = path.parent() {
-                fs::create_dir_all(folder)?;
-            }
-            let mut file = OpenOptions::new().append(true).create(true).open(path)?;
-            let left = ERROR_BYTES_KEPT.saturating_sub(file.metadata()?.len());
-            let kept = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-            file.write_all(&bytes[..kept])
-        };
-        // It helps a reader, and decides nothing: a full disk must not end the operation.
-        let _: io::Result<()> = append();
+        append_to(self.file.as_deref(), bytes);
     }
 }
 
-fn same(one: &Arc<dyn Place>, other: &Arc<dyn Place>) -> bool {
+/// Appends to the file of a program's standard error, as long as that is not too large.
+pub(super) fn append_to(file: Option<&Path>, bytes: &[u8]) {
+    let Some(path) = file.filter(|_| !bytes.is_empty()) else { return };
+    let append = || {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+        let left = ERROR_BYTES_KEPT.saturating_sub(file.metadata()?.len());
+        let kept = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+        file.write_all(&bytes[..kept])
+    };
+    // It helps a reader, and decides nothing: a full disk must not end the operation.
+    let _: io::Result<()> = append();
+}
+
+/// Whether both are the same place.
+pub(super) fn same(one: &Arc<dyn Place>, other: &Arc<dyn Place>) -> bool {
     std::ptr::addr_eq(Arc::as_ptr(one), Arc::as_ptr(other))
 }
 

@@ -1,5 +1,6 @@
 //! Vocabularies as client programs speak them: `f`, `key` and `value`.
 
+use duress_history::bank::{Bank, Reading};
 use duress_history::counter::{Counter, CounterOp};
 use duress_history::log::Log;
 use duress_history::register::{Register, RegisterOp};
@@ -147,6 +148,31 @@ impl Spoken for Table {
 
     fn answered(&self, value: Option<&RawValue>) -> Result<Self, AnswerError> {
         parsed(self.f(), value)
+    }
+}
+
+impl Spoken for Bank {
+    const STATELESS: bool = true;
+
+    fn asked(&self) -> (Option<&Scalar>, Value) {
+        (None, recorded(self))
+    }
+
+    fn answered(&self, value: Option<&RawValue>) -> Result<Self, AnswerError> {
+        match (self, value) {
+            (Self::Create(_) | Self::Transfer(_), None) => Ok(self.clone()),
+            (Self::Read(_), None) => Err(AnswerError::Missing("accounts have balances, perhaps null")),
+            _ => {
+                let mut answered = parsed(self.f(), value)?;
+                if let (Self::Read(Reading::Asked(accounts)), Self::Read(Reading::Answered(balances))) =
+                    (self, &mut answered)
+                {
+                    // In the order asked, whatever the order of a map.
+                    balances.0.sort_by_key(|(account, _)| accounts.iter().position(|asked| asked == account));
+                }
+                Ok(answered)
+            }
+        }
     }
 }
 

@@ -212,6 +212,9 @@ fn client(document: &Document) -> Result<(), Problem> {
         (Protocol::Exec, Some(_)) | (_, None) => {}
         (_, Some(_)) => return wrong("command", "only clients of protocol exec have a command"),
     }
+    if client.protocol != Protocol::Exec && client.processes.is_some() {
+        return wrong("processes", "only clients of protocol exec have processes");
+    }
     let tables = [
         ("register", client.register.is_some()),
         ("set", client.set.is_some()),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use duress_history::Payload;
+use duress_history::bank::Bank;
 use duress_history::counter::Counter;
 use duress_history::log::Log;
 use duress_history::register::Register;
@@ -13,13 +14,13 @@ use duress_history::txn::{ListAppend, RwRegister};
 use duress_history::unique_ids::UniqueIds;
 use duress_settings::{Settings, SettingsError};
 
-use super::document::{ClientTable, Protocol, Words};
+use super::document::{ClientTable, Processes, Protocol, Words};
 use super::http_client::{HttpClient, Requests};
 use super::launch::{Command, command};
 use super::template::{Scene, TemplateError, render_values};
 use crate::client::{Addresses, Client, Clients};
 use crate::deployment::TRANSACTIONS;
-use crate::exec::{ExecClient, Launch, Pool, Spoken};
+use crate::exec::{ExecClient, Launch, Pool, SharedClient, SharedPrograms, Spoken};
 use crate::kafka::{Acks, ClientOptions, Committing, Idempotence};
 use crate::place::ClientProgram;
 use crate::postgres::{Isolation, Options};
@@ -28,12 +29,20 @@ use crate::{etcd, kafka, postgres, store};
 /// Returns the vocabularies that clients of a protocol can speak.
 pub(super) fn known(protocol: Protocol) -> &'static [&'static str] {
     match protocol {
-        Protocol::Exec => {
-            &["register", "set", "counter", "log", "table", "list-append", "rw-register", "unique-ids"]
-        }
+        Protocol::Exec => &[
+            "register",
+            "set",
+            "counter",
+            "log",
+            "table",
+            "list-append",
+            "rw-register",
+            "bank",
+            "unique-ids",
+        ],
         Protocol::Http => &["register", "set", "counter"],
         Protocol::Resp | Protocol::Etcd | Protocol::Postgres => {
-            &["register", "set", "counter", "list-append", "rw-register"]
+            &["register", "set", "counter", "list-append", "rw-register", "bank"]
         }
         Protocol::Kafka => &["log", "table"],
     }
@@ -113,11 +122,12 @@ pub(super) fn clients(
                     .map(|(node, (_, port))| (node.name.to_string(), node.at(*port).to_string()))
                     .collect(),
             });
-            let clients =
-                exec::<Counter>(exec::<Set>(exec::<Register>(Clients::default(), &launch), &launch), &launch);
-            let clients = exec::<Table>(exec::<Log>(clients, &launch), &launch);
-            let clients = exec::<RwRegister>(exec::<ListAppend>(clients, &launch), &launch);
-            exec::<UniqueIds>(clients, &launch)
+            let programs = Programs { launch, processes: client.processes.unwrap_or_default() };
+            let clients = exec::<Set>(exec::<Register>(Clients::default(), &programs), &programs);
+            let clients = exec::<Log>(exec::<Counter>(clients, &programs), &programs);
+            let clients = exec::<ListAppend>(exec::<Table>(clients, &programs), &programs);
+            let clients = exec::<Bank>(exec::<RwRegister>(clients, &programs), &programs);
+            exec::<UniqueIds>(clients, &programs)
         }
         Protocol::Http => {
             let requests = Arc::new(Requests::new(client));
@@ -133,9 +143,28 @@ pub(super) fn clients(
     Ok(clients.only(|name| speaks.iter().any(|known| known == name)))
 }
 
-fn exec<A: Spoken>(clients: Clients, launch: &Arc<Launch>) -> Clients {
-    let (launch, pool) = (Arc::clone(launch), Pool::default());
-    clients.with::<A>(move |seat| Ok(Box::new(ExecClient::new::<A>(seat, Arc::clone(&launch), pool.clone()))))
+/// The client program, and how many processes of it there are.
+struct Programs {
+    launch: Arc<Launch>,
+    processes: Processes,
+}
+
+fn exec<A: Spoken>(clients: Clients, programs: &Programs) -> Clients {
+    let launch = Arc::clone(&programs.launch);
+    match programs.processes {
+        Processes::PerClient => {
+            let pool = Pool::default();
+            clients.with::<A>(move |seat| {
+                Ok(Box::new(ExecClient::new::<A>(seat, Arc::clone(&launch), pool.clone())))
+            })
+        }
+        Processes::PerHost => {
+            let running = SharedPrograms::default();
+            clients.with::<A>(move |seat| {
+                Ok(Box::new(SharedClient::new(seat, Arc::clone(&launch), running.clone())))
+            })
+        }
+    }
 }
 
 fn http<A: Payload + Sync + 'static>(

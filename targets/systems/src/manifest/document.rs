@@ -229,6 +229,8 @@ pub(super) struct ClientTable {
     pub(super) protocol: Protocol,
     /// The program, for `exec`.
     pub(super) command: Option<Words>,
+    /// The number of its processes.
+    pub(super) processes: Option<Processes>,
     #[serde(default)]
     pub(super) env: BTreeMap<String, String>,
     /// The vocabularies of operations; those of the protocol if absent.
@@ -245,6 +247,17 @@ pub(super) struct ClientTable {
     pub(super) register: Option<RegisterRequests>,
     pub(super) set: Option<AddRequests>,
     pub(super) counter: Option<AddRequests>,
+}
+
+/// How many processes of a client program there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Processes {
+    /// One for each client.
+    #[default]
+    PerClient,
+    /// One for all clients of a host.
+    PerHost,
 }
 
 /// A protocol that clients speak.

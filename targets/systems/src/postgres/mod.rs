@@ -5,9 +5,10 @@
 //! - [`statements`]: the SQL of each operation, and of the tables;
 //! - [`refusal`]: what an error says about the request, by its SQLSTATE and by what had been sent;
 //! - [`session`]: one connection, its statements and transactions;
-//! - [`object_client`], [`txn_client`]: the clients;
+//! - [`object_client`], [`txn_client`], [`bank_client`]: the clients;
 //! - [`tables`]: the tables are made before clients begin.
 
+mod bank_client;
 mod object_client;
 mod options;
 mod refusal;
@@ -18,11 +19,13 @@ mod txn_client;
 
 use std::sync::Arc;
 
+use duress_history::bank::Bank;
 use duress_history::counter::Counter;
 use duress_history::register::Register;
 use duress_history::set::Set;
 use duress_history::txn::{ListAppend, RwRegister};
 
+use self::bank_client::BankClient;
 use self::object_client::ObjectClient;
 use self::session::Session;
 use self::txn_client::TxnClient;
@@ -39,11 +42,12 @@ pub(crate) fn clients(address: &Addresses, options: &Arc<Options>) -> Clients {
         move |seat: crate::client::Seat| Ok(Session::new(address(&seat.node)?, seat, Arc::clone(&options)))
     };
     let [registers, sets, counters] = [session(), session(), session()];
-    let [lists, pairs] = [session(), session()];
+    let [lists, pairs, banks] = [session(), session(), session()];
     Clients::default()
         .with::<Register>(move |seat| Ok(Box::new(ObjectClient(registers(seat)?))))
         .with::<Set>(move |seat| Ok(Box::new(ObjectClient(sets(seat)?))))
         .with::<Counter>(move |seat| Ok(Box::new(ObjectClient(counters(seat)?))))
         .with::<ListAppend>(move |seat| Ok(Box::new(TxnClient(lists(seat)?))))
         .with::<RwRegister>(move |seat| Ok(Box::new(TxnClient(pairs(seat)?))))
+        .with::<Bank>(move |seat| Ok(Box::new(BankClient(banks(seat)?))))
 }

@@ -24,28 +24,35 @@ use crate::place::{self, Place};
 pub(super) struct Call<'s> {
     pub(super) statement: &'s str,
     pub(super) params: Vec<String>,
-    /// Whether it must change a row.
-    pub(super) changes: bool,
+    /// The kind of its failure if it changes no row; `None` if it need not change one.
+    vain: Option<CauseKind>,
 }
 
 impl<'s> Call<'s> {
     /// Returns a call that changes a row, or else was in vain.
     pub(super) fn change(statement: &'s str, params: Vec<String>) -> Self {
-        Self { statement, params, changes: true }
+        Self { statement, params, vain: Some(CauseKind::Rejected) }
+    }
+
+    /// Returns a call that changes a row if its condition holds.
+    pub(super) fn change_if(statement: &'s str, params: Vec<String>) -> Self {
+        Self { statement, params, vain: Some(CauseKind::Precondition) }
     }
 
     /// Returns a call that may change nothing: a read, or one that compares.
     pub(super) fn ask(statement: &'s str, params: Vec<String>) -> Self {
-        Self { statement, params, changes: false }
+        Self { statement, params, vain: None }
     }
 
     /// Says that it did nothing, if it had to change something and changed `rows` rows. Other statements than these, such as
     /// `CALL`, do not count their rows.
     fn took_effect(&self, rows: u64) -> Result<(), RequestError> {
         let verb = self.statement.split_whitespace().next().unwrap_or_default().to_ascii_lowercase();
-        if self.changes && rows == 0 && ["insert", "update", "merge"].contains(&verb.as_str()) {
-            let text = format!("it changed no row: {}", self.statement);
-            return Err(RequestError::definite(CauseKind::Rejected, text));
+        if let Some(kind) = self.vain
+            && rows == 0
+            && ["insert", "update", "merge"].contains(&verb.as_str())
+        {
+            return Err(RequestError::definite(kind, format!("it changed no row: {}", self.statement)));
         }
         Ok(())
     }

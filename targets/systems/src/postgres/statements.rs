@@ -12,6 +12,10 @@
 //! | add to a counter | `counter-add` | key, number | |
 //! | read of a list | `list-read` | key | an element in each row, in their order |
 //! | append to a list | `list-append` | key, element | |
+//! | creation of an account | `account-create` | key, number | |
+//! | read of an account | `account-read` | key | the first row; no row is an account that is not there |
+//! | a transfer: out of one account | `account-take` | key, number | the number of rows: none if the account has less |
+//! | and into another | `account-give` | key, number | |
 //!
 //! Transactions on registers are made of `register-read` and `register-write`. A parameter is sent as text, and has the type
 //! that the statement gives it; a read answers one column of text.
@@ -35,6 +39,10 @@ pub(crate) struct Statements {
     pub(crate) counter_add: String,
     pub(crate) list_read: String,
     pub(crate) list_append: String,
+    pub(crate) account_create: String,
+    pub(crate) account_read: String,
+    pub(crate) account_take: String,
+    pub(crate) account_give: String,
 }
 
 impl Default for Statements {
@@ -46,6 +54,7 @@ impl Default for Statements {
                 "create table if not exists duress_set (k text, v text, primary key (k, v))",
                 "create table if not exists duress_counter (k text primary key, n bigint not null)",
                 "create table if not exists duress_list (k text primary key, v text[] not null)",
+                "create table if not exists duress_account (k text primary key, n bigint not null)",
             ]
             .map(str::to_owned)
             .to_vec(),
@@ -67,6 +76,11 @@ impl Default for Statements {
             list_append: "insert into duress_list values ($1, array[$2]) \
                 on conflict (k) do update set v = duress_list.v || excluded.v"
                 .to_owned(),
+            account_create: "insert into duress_account values ($1, $2) on conflict (k) do nothing"
+                .to_owned(),
+            account_read: "select n::text from duress_account where k = $1".to_owned(),
+            account_take: "update duress_account set n = n - $2 where k = $1 and n >= $2".to_owned(),
+            account_give: "update duress_account set n = n + $2 where k = $1".to_owned(),
         }
     }
 }
@@ -109,6 +123,12 @@ impl Statements {
             "list-append" => {
                 vec![read("list-read", &self.list_read), change("list-append", &self.list_append, 2)]
             }
+            "bank" => vec![
+                change("account-create", &self.account_create, 2),
+                read("account-read", &self.account_read),
+                change("account-take", &self.account_take, 2),
+                change("account-give", &self.account_give, 2),
+            ],
             _ => Vec::new(),
         }
     }

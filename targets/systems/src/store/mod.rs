@@ -1,5 +1,6 @@
 //! Our own key-value store, which speaks RESP: how it is launched and spoken to.
 
+mod bank_client;
 mod client;
 mod counter_client;
 mod session;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use duress_arena::ProcessSpec;
+use duress_history::bank::Bank;
 use duress_history::counter::Counter;
 use duress_history::register::Register;
 use duress_history::set::Set;
@@ -53,7 +55,7 @@ impl Store {
                     .to_owned(),
                 offer,
                 lacks: Vec::new(),
-                vocabularies: ["register", "set", "counter", "list-append", "rw-register"]
+                vocabularies: ["register", "set", "counter", "list-append", "rw-register", "bank"]
                     .map(str::to_owned)
                     .to_vec(),
                 scenarios: Scenario::built_in(include_str!("scenarios.toml")),
@@ -111,8 +113,7 @@ impl System for Store {
 
 /// Returns clients of every server that speaks RESP and answers as the store does.
 pub(crate) fn clients(address: Addresses) -> Clients {
-    let (of_registers, of_sets, of_counters) =
-        (Arc::clone(&address), Arc::clone(&address), Arc::clone(&address));
+    let [of_registers, of_sets, of_counters, of_banks] = [0; 4].map(|_| Arc::clone(&address));
     let clients = Clients::default()
         .with::<Register>(move |seat| {
             let to = of_registers(&seat.node)?;
@@ -125,6 +126,10 @@ pub(crate) fn clients(address: Addresses) -> Clients {
         .with::<Counter>(move |seat| {
             let to = of_counters(&seat.node)?;
             Ok(Box::new(counter_client::CounterClient::new(seat, to)))
+        })
+        .with::<Bank>(move |seat| {
+            let to = of_banks(&seat.node)?;
+            Ok(Box::new(bank_client::BankClient::new(seat, to)))
         });
     of_transactions::<Held>(of_transactions::<Elements>(clients, &address), &address)
 }

@@ -57,11 +57,40 @@ impl Session {
         deadline: Instant,
         read: impl FnOnce(&[BytesFrame]) -> Result<T, RequestError>,
     ) -> Result<T, RequestError> {
-        // Taken out, so that a request that ends early, however it ends, leaves no connection behind.
-        let mut connection = match self.connection.take().filter(RespConnection::is_idle) {
+        let connection = match self.kept() {
             Some(connection) => connection,
             None => RespConnection::open(&*self.seat.place, self.to, deadline).await?,
         };
+        self.ask_on(connection, commands, deadline, read).await
+    }
+
+    /// As [`Session::ask_all`], on the connection of the request before, which knows what that began.
+    ///
+    /// # Errors
+    /// As [`Session::ask_all`], and a definite [`RequestError`] if that connection is gone.
+    pub(super) async fn follow_up<T>(
+        &mut self,
+        commands: &[Vec<&[u8]>],
+        deadline: Instant,
+        read: impl FnOnce(&[BytesFrame]) -> Result<T, RequestError>,
+    ) -> Result<T, RequestError> {
+        let gone = || RequestError::definite(CauseKind::ConnectionLost, "the node closed the connection");
+        let connection = self.kept().ok_or_else(gone)?;
+        self.ask_on(connection, commands, deadline, read).await
+    }
+
+    /// Takes the connection out, so that a request that ends early, however it ends, leaves none behind.
+    fn kept(&mut self) -> Option<RespConnection> {
+        self.connection.take().filter(RespConnection::is_idle)
+    }
+
+    async fn ask_on<T>(
+        &mut self,
+        mut connection: RespConnection,
+        commands: &[Vec<&[u8]>],
+        deadline: Instant,
+        read: impl FnOnce(&[BytesFrame]) -> Result<T, RequestError>,
+    ) -> Result<T, RequestError> {
         let answer = read(&connection.call_all(commands, deadline).await?);
         if !matches!(&answer, Err(failure) if failure.cause.kind == CauseKind::Unreadable) {
             self.connection = Some(connection);

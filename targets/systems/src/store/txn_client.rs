@@ -107,14 +107,21 @@ impl TxnClient {
             None => transaction(action)?,
         };
         let deadline = self.0.deadline();
-        let words: Vec<Vec<&[u8]>> =
-            commands.iter().map(|command| command.iter().map(String::as_bytes).collect()).collect();
         let read = |replies: &[BytesFrame]| {
-            let answers = if read_all.is_some() { all_read(replies)? } else { executed(replies)? };
+            let answers = match read_all {
+                Some(_) => all_read(replies)?,
+                // No key was watched.
+                None => executed(replies)?.ok_or_else(|| unexpected(&BytesFrame::Null))?,
+            };
             answered(action, answers).map(Outcome::Ok)
         };
-        self.0.ask_all(&words, deadline, read).await
+        self.0.ask_all(&words(&commands), deadline, read).await
     }
+}
+
+/// Returns commands as they are sent.
+pub(super) fn words(commands: &[Vec<String>]) -> Vec<Vec<&[u8]>> {
+    commands.iter().map(|command| command.iter().map(String::as_bytes).collect()).collect()
 }
 
 /// Returns the command that reads the keys of `action`.
@@ -125,23 +132,27 @@ fn reads<R>(command: &str, action: &Txn<R>) -> Result<Vec<String>, RequestError>
 
 /// Returns the commands of `action`, from `MULTI` to `EXEC`.
 fn transaction<R: Commanded>(action: &Txn<R>) -> Result<Vec<Vec<String>>, RequestError> {
-    let mut commands = vec![vec!["MULTI".to_owned()]];
-    for Micro { key, act } in &action.micros {
+    let command = |Micro { key, act }: &Micro<R>| {
         let key = text::encode(key)?;
-        commands.push(match act {
+        Ok(match act {
             Act::Write(value) => vec![R::WRITE_COMMAND.to_owned(), key, text::encode(value)?],
             Act::Read(_) => {
                 let rest = R::READ_REST.iter().map(|word| (*word).to_owned());
                 [R::READ_COMMAND.to_owned(), key].into_iter().chain(rest).collect()
             }
-        });
-    }
-    commands.push(vec!["EXEC".to_owned()]);
-    Ok(commands)
+        })
+    };
+    Ok(atomic(action.micros.iter().map(command).collect::<Result<Vec<_>, RequestError>>()?))
+}
+
+/// Returns `commands` as one transaction.
+pub(super) fn atomic(commands: Vec<Vec<String>>) -> Vec<Vec<String>> {
+    let alone = |word: &str| vec![word.to_owned()];
+    std::iter::once(alone("MULTI")).chain(commands).chain([alone("EXEC")]).collect()
 }
 
 /// Returns the answers to a command that reads several keys.
-fn all_read(replies: &[BytesFrame]) -> Result<&[BytesFrame], RequestError> {
+pub(super) fn all_read(replies: &[BytesFrame]) -> Result<&[BytesFrame], RequestError> {
     match replies {
         [BytesFrame::Array(answers)] => Ok(answers),
         [BytesFrame::Error(error)] => Err(error_reply(error)),
@@ -150,8 +161,9 @@ fn all_read(replies: &[BytesFrame]) -> Result<&[BytesFrame], RequestError> {
     }
 }
 
-/// Returns the answers to the commands between `MULTI` and `EXEC`, given the replies to all of these.
-fn executed(replies: &[BytesFrame]) -> Result<&[BytesFrame], RequestError> {
+/// Returns the answers to the commands between `MULTI` and `EXEC`, given the replies to all of these; `None` if a watched key had
+/// changed, and nothing was executed.
+pub(super) fn executed(replies: &[BytesFrame]) -> Result<Option<&[BytesFrame]>, RequestError> {
     let [begun, queued @ .., exec] = replies else {
         return Err(RequestError::open(CauseKind::Unreadable, "no replies to MULTI and EXEC"));
     };
@@ -162,9 +174,10 @@ fn executed(replies: &[BytesFrame]) -> Result<&[BytesFrame], RequestError> {
         BytesFrame::Array(answers) if began && refusals.is_empty() && answers.len() == queued.len() => {
             match answers.iter().find_map(refusal) {
                 Some(failed) => Err(RequestError { reach: Reach::Unknown, ..failed }),
-                None => Ok(answers),
+                None => Ok(Some(answers)),
             }
         }
+        BytesFrame::Null if began && refusals.is_empty() => Ok(None),
         BytesFrame::Error(error) => {
             let ended = error_reply(error);
             let each_refused = refusals.len() == queued.len() + 1

@@ -110,19 +110,7 @@ mod store {
 
 mod of_etcd {
     use super::*;
-    use etcd::{answer, etcd as ask};
-
-    /// The answer to ranges over keys, by value and revision; nothing is there if the value is empty.
-    fn ranges(found: &[(&str, u32)]) -> Reply {
-        let range = |(value, revision): &(&str, u32)| {
-            let kvs = match *value {
-                "" => json!([]),
-                value => json!([{"key": "eA==", "value": value, "mod_revision": revision.to_string()}]),
-            };
-            json!({"response_range": {"header": {}, "kvs": kvs}})
-        };
-        answer(&json!({"succeeded": true, "responses": found.iter().map(range).collect::<Vec<_>>()}))
-    }
+    use etcd::{answer, etcd as ask, ranges};
 
     fn done() -> Reply {
         answer(&json!({"succeeded": true, "responses": [{"response_put": {"header": {}}}]}))

@@ -1,0 +1,125 @@
+//! A client of a bank on the store, and on Redis.
+//!
+//! | operation | commands |
+//! |---|---|
+//! | create `a`, `b`, … with `n` each | `MULTI`, `SET a n NX` for each, `EXEC` |
+//! | read `a`, `b`, … | `MGET a b …` |
+//! | transfer `n` from `a` to `b` | `UNWATCH`, `WATCH a b`, `MGET a b`; then, if `a` has that much, `MULTI`, `INCRBY a -n`, `INCRBY b n`, `EXEC` |
+//!
+//! A transfer has failed if `a` has less, and if another changed `a` or `b` meanwhile: `EXEC` then answers nil. Both parts of it
+//! go over one connection, without which nothing would be watched. The replies to a transaction are read as in
+//! [`super::txn_client`].
+
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+use duress_history::Scalar;
+use duress_history::bank::{Balances, Bank, Reading, Transfer};
+use redis_protocol::resp2::types::BytesFrame;
+use tokio::time::Instant;
+
+use super::session::{Session, error_reply, unexpected};
+use super::txn_client::{all_read, atomic, executed, words};
+use crate::client::{Client, Seat};
+use crate::outcome::{Outcome, Reach, RequestError};
+use crate::{bank, text};
+
+/// A client that speaks to one node.
+pub(super) struct BankClient(Session);
+
+impl BankClient {
+    /// Returns a client that will connect from its seat to `to` when it has to.
+    pub(super) fn new(seat: Seat, to: SocketAddr) -> Self {
+        Self(Session::new(seat, to))
+    }
+
+    async fn request(&mut self, action: &Bank) -> Result<Outcome<Bank>, RequestError> {
+        let deadline = self.0.deadline();
+        match action {
+            Bank::Create(balances) => {
+                self.create(balances, deadline).await?;
+                Ok(Outcome::Ok(action.clone()))
+            }
+            Bank::Transfer(transfer) => self.transfer(transfer, deadline).await,
+            Bank::Read(reading) => {
+                let accounts = bank::accounts(reading)?;
+                let command = [command("MGET", accounts)?];
+                let read = |replies: &[BytesFrame]| balances(accounts, all_read(replies)?);
+                let balances = self.0.ask_all(&words(&command), deadline, read).await?;
+                Ok(Outcome::Ok(Bank::Read(Reading::Answered(balances))))
+            }
+        }
+    }
+
+    async fn create(&mut self, Balances(balances): &Balances, deadline: Instant) -> Result<(), RequestError> {
+        let set = |(account, balance): &(Scalar, Option<i64>)| {
+            let balance = balance.unwrap_or_default().to_string();
+            Ok(vec!["SET".to_owned(), text::encode(account)?, balance, "NX".to_owned()])
+        };
+        let commands = atomic(balances.iter().map(set).collect::<Result<_, RequestError>>()?);
+        let read = |replies: &[BytesFrame]| {
+            let answers = executed(replies)?.ok_or_else(|| unexpected(&BytesFrame::Null))?;
+            // Nil is the answer where the account was there already.
+            let answer = |reply: &BytesFrame| matches!(reply, BytesFrame::SimpleString(_) | BytesFrame::Null);
+            answers.iter().find(|reply| !answer(reply)).map_or(Ok(()), |other| Err(unexpected(other)))
+        };
+        self.0.ask_all(&words(&commands), deadline, read).await
+    }
+
+    async fn transfer(
+        &mut self,
+        transfer: &Transfer,
+        deadline: Instant,
+    ) -> Result<Outcome<Bank>, RequestError> {
+        let accounts = [transfer.from.clone(), transfer.to.clone()];
+        let commands =
+            [vec!["UNWATCH".to_owned()], command("WATCH", &accounts)?, command("MGET", &accounts)?];
+        let read = |replies: &[BytesFrame]| {
+            let refusal = replies.iter().find_map(|reply| match reply {
+                BytesFrame::Error(error) => Some(error_reply(error)),
+                _ => None,
+            });
+            refusal.map_or_else(|| balances(&accounts, all_read(&replies[2..])?), Err)
+        };
+        let before_anything = |failure| RequestError { reach: Reach::Nothing, ..failure };
+        let found = self.0.ask_all(&words(&commands), deadline, read).await.map_err(before_anything)?;
+        if let Err(cause) = bank::after(&found, transfer) {
+            return Ok(Outcome::Fail(cause));
+        }
+        let add = |account: &Scalar, amount: i64| {
+            Ok(vec!["INCRBY".to_owned(), text::encode(account)?, amount.to_string()])
+        };
+        let commands = [add(&transfer.from, -transfer.amount), add(&transfer.to, transfer.amount)];
+        let commands = atomic(commands.into_iter().collect::<Result<_, RequestError>>()?);
+        let read = |replies: &[BytesFrame]| {
+            let Some(answers) = executed(replies)? else { return Ok(Outcome::Fail(bank::overtaken())) };
+            match answers.iter().find(|reply| !matches!(reply, BytesFrame::Integer(_))) {
+                Some(other) => Err(unexpected(other)),
+                None => Ok(Outcome::Ok(Bank::Transfer(transfer.clone()))),
+            }
+        };
+        self.0.follow_up(&words(&commands), deadline, read).await
+    }
+}
+
+/// Returns the command `word` with the keys `accounts`.
+fn command(word: &str, accounts: &[Scalar]) -> Result<Vec<String>, RequestError> {
+    std::iter::once(Ok(word.to_owned())).chain(accounts.iter().map(text::encode)).collect()
+}
+
+/// Returns the balances of `accounts` in the answer to `MGET`.
+fn balances(accounts: &[Scalar], answers: &[BytesFrame]) -> Result<Balances, RequestError> {
+    let stored = |answer: &BytesFrame| match answer {
+        BytesFrame::BulkString(number) => Ok(Some(number.clone())),
+        BytesFrame::Null => Ok(None),
+        other => Err(unexpected(other)),
+    };
+    bank::balances(accounts, &answers.iter().map(stored).collect::<Result<Vec<_>, _>>()?)
+}
+
+#[async_trait]
+impl Client<Bank> for BankClient {
+    async fn invoke(&mut self, action: &Bank) -> Outcome<Bank> {
+        self.request(action).await.unwrap_or_else(|failure| Outcome::failed(action, failure))
+    }
+}
