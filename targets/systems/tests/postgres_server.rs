@@ -1,6 +1,7 @@
 //! Clients of a real PostgreSQL, and what becomes of what it refuses. If it is not installed, the test is ignored, with the
 //! reason.
 
+#[path = "suite/txn_words/mod.rs"]
 mod txn_words;
 
 use std::io::Write;

@@ -1,6 +1,8 @@
 //! Transactions on a real Redis. If redis-server is not installed, the test is ignored, with the reason.
 
+#[path = "suite/offer/mod.rs"]
 mod offer;
+#[path = "suite/txn_words/mod.rs"]
 mod txn_words;
 
 use std::io::{Read, Write};

@@ -5,6 +5,7 @@
 //! is missing, they are ignored, with the reason.
 
 mod cluster;
+#[path = "suite/offer/mod.rs"]
 mod offer;
 
 use std::path::PathBuf;

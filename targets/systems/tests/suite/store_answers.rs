@@ -1,9 +1,5 @@
 //! The store client's reaction to every kind of answer, and to none.
 
-mod offer;
-mod registers;
-mod scripted;
-
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,6 +13,8 @@ use redis_protocol::resp2::decode::decode;
 use registers::{cas, read, request, short, single, write};
 use scripted::{Reply, Scripted};
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::{registers, scripted};
 
 const LONG: Duration = Duration::from_secs(5);
 const SHORT: Duration = Duration::from_millis(150);

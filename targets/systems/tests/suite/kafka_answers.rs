@@ -1,7 +1,5 @@
 //! The Kafka client's reaction to answers, errors and silences, against a server that plays a script.
 
-mod scripted;
-
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -36,6 +34,8 @@ use kafka_protocol::records::{
     RecordBatchEncoder, RecordEncodeOptions, TimestampType,
 };
 use scripted::{Reply, Scripted};
+
+use crate::scripted;
 
 const PRODUCE: i16 = 9;
 const FETCH: i16 = 11;

@@ -1,11 +1,5 @@
 //! The reaction of a manifest's clients over HTTP to every kind of answer, and to none.
 
-mod offer;
-#[expect(dead_code, reason = "a manifest describes the system")]
-mod registers;
-#[expect(dead_code, reason = "only some kinds of replies matter here")]
-mod scripted;
-
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +10,8 @@ use duress_history::set::{Set, SetOp};
 use duress_targets::{Client, Deployment, Manifest, ManifestText, Node, Outcome, Seat, System, Topology};
 use registers::{cas, read, request, short, write};
 use scripted::{Reply, Scripted};
+
+use crate::{registers, scripted};
 
 const LONG: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_millis(300);

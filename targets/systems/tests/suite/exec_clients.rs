@@ -219,7 +219,7 @@ run
 async fn a_client_with_the_kit_for_shells_serves_registers() {
     use CauseKind::{Precondition, Unknown};
     let folder = TempDir::new().unwrap();
-    let kit = include_str!("../../clients/shell/duress_client.sh");
+    let kit = include_str!("../../../clients/shell/duress_client.sh");
     fs::write(folder.path().join("duress_client.sh"), kit).unwrap();
     let deployment = deployed(folder.path(), IN_SHELL);
     let mut client = client::<Register>(&*deployment, folder.path(), PATIENCE);

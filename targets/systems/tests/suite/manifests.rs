@@ -215,7 +215,7 @@ fn every_key_of_the_schema_is_read_and_documented() {
     keys(&schema, &mut found);
     assert!(found.len() > 60, "{found:?}");
     assert!(!parsed(EVERYTHING).description().durable);
-    let docs = include_str!("../../../docs/manifest.md");
+    let docs = include_str!("../../../../docs/manifest.md");
     for key in found {
         let given = |text: &str| {
             text.lines().any(|line| {

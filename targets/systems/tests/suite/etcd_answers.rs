@@ -1,9 +1,5 @@
 //! The etcd client's reaction to every kind of answer of the gateway, and to none.
 
-mod offer;
-mod registers;
-mod scripted;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +9,8 @@ use duress_targets::{Client, Place, Role, Seat};
 use registers::{cas, read, request, short, single, write};
 use scripted::{Reply, Scripted};
 use serde_json::{Value, json};
+
+use crate::{registers, scripted};
 
 const LONG: Duration = Duration::from_secs(5);
 const SHORT: Duration = Duration::from_millis(150);

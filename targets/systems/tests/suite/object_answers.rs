@@ -2,13 +2,7 @@
 //! answers.
 
 mod bank;
-mod offer;
-#[expect(dead_code, reason = "registers are asked elsewhere")]
-mod registers;
-#[expect(dead_code, reason = "only some kinds of replies matter here")]
-mod scripted;
 mod transactions;
-mod txn_words;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +14,8 @@ use duress_targets::{Client, Outcome, Place, Seat};
 use registers::{request, single};
 use scripted::{Reply, Scripted};
 use serde_json::{Value, json};
+
+use crate::{registers, scripted};
 
 const TIMEOUT: Duration = Duration::from_millis(300);
 

@@ -3,8 +3,8 @@
 use duress_history::txn::{Answer, Elements, Held};
 use serde_json::json;
 
-use super::txn_words::txn;
 use super::{Reply, asked, etcd};
+use crate::txn_words::txn;
 
 mod store {
     use super::*;
