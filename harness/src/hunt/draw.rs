@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use duress_nemesis::{Family, variants};
 use duress_settings::{BugSpec, Request, Settings, SettingsError, Values};
 use duress_targets::{Node, System, Topology};
-use rand::seq::IndexedRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -71,7 +71,6 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
     // Runs of one hunt must not share their random numbers.
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(number);
-    let seed = rng.random_range(0..=u64::from(u32::MAX));
     let bug = bug(system, fixed);
     let sizes: Vec<(usize, u32)> =
         SIZES.into_iter().filter(|(nodes, _)| bug.is_none_or(|bug| *nodes >= bug.nodes_min)).collect();
@@ -79,7 +78,9 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
     let drawn_nodes = || external.map_or_else(|| weighted(&sizes, &mut rng), Vec::len);
     let nodes = fixed.nodes.unwrap_or_else(drawn_nodes);
     let time_limit_s = fixed.time_limit_s.unwrap_or_else(|| weighted(&LENGTHS, &mut rng));
-    let settings = settings(system, fixed, nodes, &mut rng);
+    let (mode, workload) = dealt(system, fixed, nodes, seed, number);
+    let seed = rng.random_range(0..=u64::from(u32::MAX));
+    let settings = mode.and_then(|mode| settings(system, fixed, &mode, nodes, &mut rng));
     let rests_on_clocks = settings.as_ref().is_some_and(|settings| rests_on_clocks(system, settings, nodes));
     let durable = system.description().durable;
     let fits = |family: &Family| match family {
@@ -108,7 +109,6 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
     let load = weighted(&LOADS, &mut rng);
     say("concurrency", load.to_owned());
     say("timeout", format!("{}ms", weighted(&TIMEOUTS, &mut rng)));
-    let workload = workload(system, fixed, &mut rng);
     let ends_early = workload.is_some_and(Workload::prefix_closed);
     if let Some(workload) = workload {
         say("workload", fixed.workload_word.clone().unwrap_or_else(|| workload.name().to_owned()));
@@ -184,13 +184,40 @@ pub fn modes(system: &dyn System, fixed: &Fixed, nodes: usize) -> Result<Vec<Str
     }
 }
 
-/// Draws a mode, with values of its options; `None` if no mode accepts the fixed options, which `duress run`
-/// then explains.
-fn settings(system: &dyn System, fixed: &Fixed, nodes: usize, rng: &mut impl Rng) -> Option<Settings> {
-    let modes = modes(system, fixed, nodes).ok()?;
-    // The first mode is what most users run.
-    let first = modes.first().filter(|_| rng.random_bool(0.5));
-    let mode = first.or_else(|| modes.choose(rng))?;
+/// Returns the mode and the workload of the run `number` of a hunt from `seed`; `None` for a mode if none accepts the
+/// fixed options.
+///
+/// Each pair of them comes once before any comes twice, as cards are dealt: a defect of one mode that one workload sees
+/// has its turn in a hunt of a few minutes.
+fn dealt(
+    system: &dyn System,
+    fixed: &Fixed,
+    nodes: usize,
+    seed: u64,
+    number: u64,
+) -> (Option<String>, Option<&'static dyn Workload>) {
+    let modes = modes(system, fixed, nodes).unwrap_or_default();
+    let workloads: Vec<&'static dyn Workload> = Workloads::of(system)
+        .filter(|workload| fixed.workload.as_ref().is_none_or(|name| workload.name() == name))
+        .collect();
+    let cards = (modes.len().max(1) * workloads.len().max(1)) as u64;
+    let mut deck: Vec<usize> = (0..cards as usize).collect();
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    // The runs' own numbers come from the first streams.
+    rng.set_stream(u64::MAX - number / cards);
+    deck.shuffle(&mut rng);
+    let card = deck[(number % cards) as usize];
+    (modes.get(card % modes.len().max(1)).cloned(), workloads.get(card / modes.len().max(1)).copied())
+}
+
+/// Draws values of the options of `mode`; `None` if they do not go together, which `duress run` then explains.
+fn settings(
+    system: &dyn System,
+    fixed: &Fixed,
+    mode: &str,
+    nodes: usize,
+    rng: &mut impl Rng,
+) -> Option<Settings> {
     let bug = bug(system, fixed);
     // Most options weaken the promise: half of the runs keep the defaults, which promise the most.
     let likelihood = if rng.random_bool(0.5) { OPTIONS } else { 0.0 };
@@ -204,7 +231,7 @@ fn settings(system: &dyn System, fixed: &Fixed, nodes: usize, rng: &mut impl Rng
             options.entry(option.name.clone()).or_insert_with(|| (*word).clone());
         }
     }
-    let request = Request { mode: Some(mode.clone()), options, nodes, ..fixed.request.clone() };
+    let request = Request { mode: Some(mode.to_owned()), options, nodes, ..fixed.request.clone() };
     system.resolve(&request).ok()
 }
 
@@ -213,14 +240,6 @@ fn is_said(system: &dyn System, fixed: &Fixed, name: &str, value: &str) -> bool 
     let options = &system.description().offer.options;
     let default = options.iter().any(|option| option.name == name && option.default == value);
     !default || fixed.request.options.contains_key(name)
-}
-
-fn workload(system: &dyn System, fixed: &Fixed, rng: &mut impl Rng) -> Option<&'static dyn Workload> {
-    let known: Vec<&'static dyn Workload> = Workloads::of(system).collect();
-    match &fixed.workload {
-        Some(name) => known.into_iter().find(|workload| workload.name() == name),
-        None => known.choose(rng).copied(),
-    }
 }
 
 /// Returns some of the workload's options, far from their defaults: few keys and many, short lives and long ones, much
@@ -242,8 +261,10 @@ fn workload_options(
         let (times, over) = *scales.choose(rng).expect("there are some");
         let value = (default * times / over).max(1);
         let before = options.insert(option.field.to_owned(), value.into());
+        // What the default leaves out is met nowhere else.
+        let likelihood = if default == 0 { 0.6 } else { 0.3 };
         // Processes as few as they are drawn at the least.
-        if rng.random_bool(0.3) && value != default && workload.validate(&options, nodes).is_ok() {
+        if rng.random_bool(likelihood) && value != default && workload.validate(&options, nodes).is_ok() {
             match option.takes {
                 Takes::Number => _ = drawn.insert(option.name, value.to_string()),
                 Takes::Duration => _ = drawn.insert(option.name, format!("{value}ms")),
@@ -373,6 +394,22 @@ mod tests {
     }
 
     #[test]
+    fn every_mode_meets_every_workload_before_any_does_twice() {
+        let pair = |number| {
+            let run = drawn(&fixed("store"), number);
+            let after = |name: &str| run.split(name).nth(1)?.split(' ').next().map(str::to_owned);
+            (after("--mode "), after("--workload "))
+        };
+        let workloads = Workloads::of(systems().find("store").unwrap()).count() as u64;
+        let cards = 2 * workloads;
+        for round in 0..3 {
+            let pairs: BTreeSet<_> = (round * cards..(round + 1) * cards).map(pair).collect();
+            assert_eq!(pairs.len() as u64, cards);
+        }
+        assert!((0..cards).any(|number| pair(number) != pair(cards + number)), "each round is shuffled anew");
+    }
+
+    #[test]
     fn much_is_drawn() {
         let runs: Vec<String> = (0..300).map(|number| drawn(&fixed("store"), number)).collect();
         for word in [
@@ -384,6 +421,7 @@ mod tests {
             "--nodes 5",
             "reads=",
             "20n",
+            "deletes=",
         ] {
             assert!(runs.iter().any(|run| run.contains(word)), "{word} is never drawn");
         }
