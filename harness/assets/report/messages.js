@@ -7,6 +7,7 @@ report.messages = (() => {
   if (!form) return { ready: Promise.resolve() };
   const list = document.getElementById("messages-list");
   const found = document.getElementById("messages-found");
+  const diagrams = document.querySelectorAll(".diagrams details");
   const PAGE = 300;
   let all = [];
 
@@ -32,9 +33,10 @@ report.messages = (() => {
   }
 
   function filter(shown = PAGE) {
+    const open = new Set([...diagrams].filter((diagram) => diagram.open).map((diagram) => Number(diagram.id.split("-")[1])));
     const words = form.elements.text.value.toLowerCase().split(/\s+/).filter(Boolean);
     const fits = (message) => {
-      if (!words.length && !form.elements.all.checked && !message.drawn) return false;
+      if (!words.length && !form.elements.all.checked && !(message.drawn && open.has(message.anomaly))) return false;
       const text = `${message.from} ${message.to} ${message.what} ${message.fate}`.toLowerCase();
       return words.every((word) => text.includes(word));
     };
@@ -54,6 +56,7 @@ report.messages = (() => {
 
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("input", () => filter());
+  for (const diagram of diagrams) diagram.addEventListener("toggle", () => filter());
 
   return { ready };
 })();

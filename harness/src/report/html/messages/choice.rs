@@ -131,21 +131,41 @@ impl<'a> Behind<'a> {
 
     /// Returns the places of the messages that no client sent or gets, those that matter most first.
     fn ranked(&self, messages: &[Message]) -> Vec<usize> {
-        let meanwhile = |message: &Message| (self.from..=self.to).contains(&message.time());
-        let between = messages
-            .iter()
-            .enumerate()
-            .filter(|(_, message)| message.process.is_none() && meanwhile(message));
-        let mut ranked: Vec<(u32, usize)> =
-            between.filter_map(|(at, message)| Some((self.weight(message)?, at))).collect();
-        ranked.sort_by_key(|(weight, at)| (Reverse(*weight), *at));
-        ranked.into_iter().map(|(_, at)| at).collect()
+        // By sender, receiver and number: how many of the values each request has.
+        let mut requests: HashMap<(&str, &str, u64), usize> = HashMap::new();
+        let mut ranked: Vec<(u32, usize, usize)> = Vec::new();
+        for (at, message) in messages.iter().enumerate().filter(|(_, message)| message.process.is_none()) {
+            let mut shared = self.shared(message);
+            let (from, to) = (message.from.as_str(), message.to.as_str());
+            if let Some(number) = message.content.msg_id {
+                requests.insert((from, to, number), shared);
+            }
+            // An answer is about what its request is about.
+            if let Some(asked) =
+                message.content.in_reply_to.and_then(|number| requests.get(&(to, from, number)))
+            {
+                shared = if *asked == 0 { 0 } else { shared + asked };
+            }
+            let is_meanwhile = (self.from..=self.to).contains(&message.time());
+            if is_meanwhile && let Some(weight) = self.weight(message, shared) {
+                ranked.push((weight, at, shared));
+            }
+        }
+        // Those that were lost for another reason are told only where there is nothing better.
+        if ranked.iter().any(|(.., shared)| *shared > 0) {
+            ranked.retain(|(.., shared)| *shared > 0);
+        }
+        ranked.sort_by_key(|(weight, at, _)| (Reverse(*weight), *at));
+        ranked.into_iter().map(|(_, at, _)| at).collect()
     }
 
-    /// Returns how much a message matters; none at all if it has nothing to do with the operations.
-    fn weight(&self, message: &Message) -> Option<u32> {
-        let shared =
-            scalars(&message.content.body).iter().filter(|value| self.values.contains(**value)).count();
+    /// Returns how many of the operations' values are in a message.
+    fn shared(&self, message: &Message) -> usize {
+        scalars(&message.content.body).iter().filter(|value| self.values.contains(**value)).count()
+    }
+
+    /// Returns how much a message with so many of the values matters; none at all if it has nothing to do with the operations.
+    fn weight(&self, message: &Message, shared: usize) -> Option<u32> {
         let is_lost = message.fate == Fate::Lost;
         let ends = [&message.from, &message.to].map(|end| self.nodes.contains(end.as_str()));
         let in_question = ends.iter().filter(|is| **is).count();
@@ -220,9 +240,9 @@ mod tests {
     fn asked(process: u64, node: &str, time: i64, kind: &str, [body, answer]: [&str; 2]) -> [Message; 2] {
         let client = format!("c{process}");
         let mut request = message((&client, node), time, kind, body);
-        request.content.msg_id = Some(7);
+        request.content.msg_id = Some(time.cast_unsigned());
         let mut reply = message((node, &client), time + 400_000, &format!("{kind}_ok"), answer);
-        reply.content.in_reply_to = Some(7);
+        reply.content.in_reply_to = Some(time.cast_unsigned());
         [request, reply].map(|message| Message { process: Some(Process(process)), ..message })
     }
 
@@ -272,8 +292,20 @@ mod tests {
         messages.push(message(("n1", "n3"), 10 * MS + 110_000, "replicate", "{\"entry\":[12,53]}"));
         for at in 0..20 {
             messages.push(message(("n3", "n2"), 11 * MS + at, "heartbeat", "{\"term\":5}"));
-            messages.push(message(("n1", "n2"), 11 * MS + at, "heartbeat", "{\"term\":5}"));
+            let beat = message(("n1", "n2"), 11 * MS + at, "heartbeat", "{\"term\":5}");
+            messages.push(Message { fate: Fate::Lost, ..beat });
         }
+        // An answer that happens to have the value of another key, and its request.
+        let number = |message: Message, msg_id, in_reply_to| {
+            let content = Content { msg_id, in_reply_to, ..message.content.clone() };
+            Message { content, ..message }
+        };
+        messages.push(number(message(("n1", "n3"), 10 * MS + 120_000, "ask", "{\"key\":1}"), Some(4), None));
+        messages.push(number(
+            message(("n3", "n1"), 10 * MS + 130_000, "tell", "{\"value\":53}"),
+            None,
+            Some(4),
+        ));
         // The same value, after everything.
         messages.push(message(("n1", "n2"), 30 * MS, "replicate", "{\"entry\":[12,53]}"));
         messages.sort_by_key(Message::time);
@@ -305,6 +337,15 @@ mod tests {
                 "B n2 c4 read_ok",
             ]
         );
+    }
+
+    #[test]
+    fn what_was_lost_between_the_nodes_is_told_where_nothing_has_the_values() {
+        let (mut messages, anomaly) = scene();
+        messages.retain(|message| message.content.kind != "replicate");
+        let told = told(&messages, &choose(&messages, &anomaly));
+        assert_eq!(told.iter().filter(|told| *told == "- n1 n2 heartbeat").count(), 8, "{told:?}");
+        assert_eq!(told.len(), CHOSEN_MAX);
     }
 
     #[test]
@@ -352,6 +393,6 @@ mod tests {
         let of = |body| scalars(body).into_iter().collect::<Vec<_>>();
         assert_eq!(of(r#"{"key":12,"value":"a\"b","of":{"k1":-5}}"#), ["-5", "12", "a\\\"b", "k1"]);
         assert_eq!(of(r#"{"elements":[1,2,"x"#), ["1", "2", "x"]);
-        assert_eq!(of(r#"{"elements":["x\"#), Vec::<&str>::new());
+        assert_eq!(of(r#"{"elements":["x\"#), ["x\\"]);
     }
 }

@@ -22,6 +22,8 @@ const LANE_MIN: f64 = 112.0;
 const LANE_MAX: f64 = 190.0;
 /// About how wide a character is.
 const CHARACTER: f64 = 6.8;
+/// The most characters of a message that are drawn.
+const LETTERS_MAX: usize = 38;
 /// How far down a message goes that did not arrive.
 const LOST: f64 = 14.0;
 
@@ -94,7 +96,14 @@ pub fn drawing(
 ) -> Markup {
     let of = |chosen: &Chosen<'_>| &messages[chosen.at];
     let ends = |message: &Message| [&message.from, &message.to].map(|end| Lane::of(end, message, nodes));
-    let lanes: BTreeSet<Lane> = chosen.iter().flat_map(|chosen| ends(of(chosen))).collect();
+    let mut lanes: Vec<Lane> = Vec::new();
+    for lane in chosen.iter().flat_map(|chosen| ends(of(chosen))) {
+        if !lanes.contains(&lane) {
+            lanes.push(lane);
+        }
+    }
+    // Clients by first appearance.
+    lanes.sort_by_key(|lane| (!matches!(lane, Lane::Client(_))).then(|| lane.clone()));
     let lane_width = (LANES / lanes.len() as f64).clamp(LANE_MIN, LANE_MAX);
     let width = TIMES + lane_width * lanes.len() as f64;
     let x = |lane: &Lane| {
@@ -128,7 +137,7 @@ pub fn drawing(
                 text.host.client[matches!(lane, Lane::Client(_))] x=(x(lane)) y="20" text-anchor="middle" { (lane.name(nodes)) }
             }
             @for (time, y) in rows.0.iter().filter(|(time, _)| sent.contains(time)) {
-                text.time x="2" y=(y + 4.0) { (seconds((*time).max(0).cast_unsigned())) }
+                text.time x="2" y=(y + 4.0) { (seconds((*time).max(0).cast_unsigned())) " s" }
                 line.tick x1=(TIMES - 8.0) x2=(width) y1=(y) y2=(y) {}
             }
             @for operation in &anomaly.operations {
@@ -157,7 +166,7 @@ fn drawn(number: usize, arrow: &Arrow<'_>, width: f64) -> Markup {
     let rightwards = to.first().is_none_or(|(x2, _)| x2 >= x1);
     let (x, anchor, room) =
         if rightwards { (x1 + 9.0, "start", width - x1 - 12.0) } else { (x1 - 9.0, "end", x1 - TIMES) };
-    let text = shortened(&what(message), (room / CHARACTER) as usize);
+    let text = shortened(&what(message), ((room / CHARACTER) as usize).min(LETTERS_MAX));
     let wide = (text.chars().count() as f64 + 3.0) * CHARACTER;
     html! {
         g.message.carries[chosen.carries.is_some()].lost[is_lost] tabindex="0" role="img"

@@ -167,10 +167,12 @@ fn section(traffic: &Traffic, diagrams: &[(usize, &str, Markup)], listed: usize)
                 "The messages that carry the operations of the witness, and those between nodes and services meanwhile that are about "
                 "the same keys or values, at most " (CHOSEN_MAX) "."
             }
-            @for (at, (number, kind, drawing)) in diagrams.iter().enumerate() {
-                details.diagram open[at == 0] id={ "messages-" (number) } {
-                    summary { "Anomaly " (number) ": " (kind) }
-                    div.drawing tabindex="0" role="region" aria-label={ "Messages of anomaly " (number) ", scrolls sideways" } { (drawing) }
+            div.diagrams {
+                @for (at, (number, kind, drawing)) in diagrams.iter().enumerate() {
+                    details open[at == 0] id={ "messages-" (number) } {
+                        summary { "Anomaly " (number) ": " (kind) }
+                        div.drawing tabindex="0" role="region" aria-label={ "Messages of anomaly " (number) ", scrolls sideways" } { (drawing) }
+                    }
                 }
             }
             p.small.muted {
