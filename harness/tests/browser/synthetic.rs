@@ -214,8 +214,8 @@ fn messages(folder: &Path, anomaly: &Value) {
         let name = at.as_str();
         see(None, 1, End::Sent, ("c1", name), content("write", [Some(number), None]));
         see(Some(&at), 2, End::Arrived, ("c1", name), None);
-        for other in (0..NODES).map(node).filter(|other| *other != at).take(2) {
-            see(Some(&at), 3, End::Sent, (name, other.as_str()), content("replicate", [None, None]));
+        for (after, other) in (3..).zip((0..NODES).map(node).filter(|other| *other != at).take(2)) {
+            see(Some(&at), after, End::Sent, (name, other.as_str()), content("replicate", [None, None]));
             if number == 1 {
                 see(Some(&other), 5, End::Arrived, (name, other.as_str()), None);
             }

@@ -19,7 +19,7 @@ const NAMES: f64 = 34.0;
 /// The width that lanes share, if each is neither too narrow nor too wide.
 const LANES: f64 = 1050.0;
 const LANE_MIN: f64 = 112.0;
-const LANE_MAX: f64 = 190.0;
+const LANE_MAX: f64 = 150.0;
 /// About how wide a character is.
 const CHARACTER: f64 = 6.8;
 /// The most characters of a message that are drawn.
