@@ -302,7 +302,7 @@ fn render(run: &RunRecord, folder: &Path) -> String {
         packets: pack::deflated(surroundings::packet_lines(&packets).to_string().as_bytes()),
         surroundings: surroundings::section(&logs, &packets, &history.nodes),
         coverage: coverage::section(run),
-        messages: messages::messages(run, folder),
+        messages: messages::messages(run, folder, &packets.packets),
     };
     let embedded = Embedded { of_run: Some(of_run), ..Embedded::new(&run.record, Some(run), &spans) };
     page::page(&run.record, Some(run), &embedded).into_string()

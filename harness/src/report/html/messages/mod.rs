@@ -1,8 +1,9 @@
 //! The section on the messages around an anomaly: a diagram of those that matter ([`choice`], [`drawing`]), and a list of all
-//! that can be searched.
+//! that can be searched. Where messages were not recorded, they are read from captured packets ([`wire`]).
 
 pub mod choice;
 pub mod drawing;
+pub mod wire;
 
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 
 use self::choice::{CHOSEN_MAX, Chosen, carried, choose};
 use self::drawing::drawing;
+use super::packets::Packet;
 use super::page::DRAWN;
 use super::witness::span;
 use super::words::{about, count, thousands};
@@ -36,26 +38,38 @@ pub struct Messages {
     pub drawn: Vec<usize>,
 }
 
-/// Reads the messages around the anomalies of `run` from its `folder`; `None` if none of them is known to carry an operation of
-/// one.
+/// The source of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// They were recorded at both ends.
+    Recorded,
+    /// They are packets.
+    Captured,
+}
+
+/// Returns the messages around the anomalies of `run`: from its `folder` where they were recorded, else `packets`. `None` if none
+/// of them carries an operation of one.
 #[must_use]
-pub fn messages(run: &RunRecord, folder: &Path) -> Option<Messages> {
+pub fn messages(run: &RunRecord, folder: &Path, packets: &[Packet]) -> Option<Messages> {
     let history = &run.record.history;
     let of_node =
         |node: &String| (Recorded::By(node.clone()), folder.join("nodes").join(node).join(traffic::FILE));
     let clients = (Recorded::ByClients, folder.join("clients").join(traffic::FILE));
     let files: Vec<(Recorded, PathBuf)> = history.nodes.iter().map(of_node).chain([clients]).collect();
-    if !files.iter().any(|(_, path)| path.exists() || earlier(path).exists()) {
-        return None;
-    }
     let anomalies = || (1..).zip(run.record.anomalies().iter().take(DRAWN));
     let windows: Vec<(i64, i64)> = anomalies()
         .filter_map(|(_, anomaly)| span(anomaly))
         .map(|(from, to)| (from.cast_signed() - REACH_NS, to.cast_signed().saturating_add(REACH_NS)))
         .collect();
-    // The wall clock is read a moment after the run's: the earliest of such pairs is the nearest.
-    let origin = run.observations.iter().map(|seen| seen.wall_ns - seen.time.cast_signed()).min()?;
-    let traffic = read(&files, origin, &windows);
+    let (source, traffic) = if files.iter().any(|(_, path)| path.exists() || earlier(path).exists()) {
+        // The wall clock is read a moment after the run's: the earliest of such pairs is the nearest.
+        let origin = run.observations.iter().map(|seen| seen.wall_ns - seen.time.cast_signed()).min()?;
+        (Source::Recorded, read(&files, origin, &windows))
+    } else {
+        let mut messages = wire::messages(packets, &history.nodes, anomalies().map(|(_, anomaly)| anomaly));
+        messages.retain(|message| windows.iter().any(|(from, to)| (*from..=*to).contains(&message.time())));
+        (Source::Captured, Traffic { messages, ..Traffic::default() })
+    };
     let all = &traffic.messages;
     let mut marks: Vec<Mark> = vec![Mark::default(); all.len()];
     let mut diagrams: Vec<(usize, &str, Markup)> = Vec::new();
@@ -83,7 +97,7 @@ pub fn messages(run: &RunRecord, folder: &Path) -> Option<Messages> {
     }
     let listed = listed(&traffic, &marks, &windows);
     Some(Messages {
-        section: section(&traffic, &diagrams, listed.len()),
+        section: section(source, &traffic, &diagrams, listed.len()),
         drawn: diagrams.iter().map(|(number, ..)| *number).collect(),
         listed: pack::deflated(Value::from(listed).to_string().as_bytes()),
     })
@@ -158,7 +172,7 @@ fn listed(traffic: &Traffic, marks: &[Mark], windows: &[(i64, i64)]) -> Vec<Valu
     kept.into_iter().map(row).collect()
 }
 
-fn section(traffic: &Traffic, diagrams: &[(usize, &str, Markup)], listed: usize) -> Markup {
+fn section(source: Source, traffic: &Traffic, diagrams: &[(usize, &str, Markup)], listed: usize) -> Markup {
     let all = traffic.messages.len();
     html! {
         section id="messages" {
@@ -166,6 +180,9 @@ fn section(traffic: &Traffic, diagrams: &[(usize, &str, Markup)], listed: usize)
             p {
                 "The messages that carry the operations of the witness, and those between nodes and services meanwhile that are about "
                 "the same keys or values, at most " (CHOSEN_MAX) "."
+                @if source == Source::Captured {
+                    " They are packets: which of them carry an operation is a guess by node, time and values."
+                }
             }
             div.diagrams {
                 @for (at, (number, kind, drawing)) in diagrams.iter().enumerate() {
@@ -192,12 +209,15 @@ fn section(traffic: &Traffic, diagrams: &[(usize, &str, Markup)], listed: usize)
                 }
             }
             p.small.muted {
-                (count(all, "message was", "messages were")) " recorded within " (REACH_NS / 1_000_000) " ms of the anomalies"
+                (count(all, "message was", "messages were")) (if source == Source::Recorded { " recorded" } else { " captured between nodes, or for these operations," }) " within " (REACH_NS / 1_000_000) " ms of the anomalies"
                 @if listed < all { "; the list has the " (thousands(listed as u64)) " nearest to their beginnings and ends" }
                 "."
                 @if let Some(from) = traffic.kept_from { " Before " (about(from.max(0).cast_unsigned())) " not all are kept." }
                 @if traffic.missing > 0 { " " (count(traffic.missing as usize, "event", "events")) " of messages could not be written." }
-                " The files nodes/*/messages.jsonl and clients/messages.jsonl have them all."
+                @match source {
+                    Source::Recorded => { " The files nodes/*/messages.jsonl and clients/messages.jsonl have them all." }
+                    Source::Captured => { " The list of packets below has the others." }
+                }
             }
         }
     }
