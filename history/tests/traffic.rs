@@ -56,6 +56,11 @@ fn both_ends_make_a_message_and_its_fate() {
     clients.record(&Seen { process: Some(Process(12)), ..asks });
     n1.record(&seen(510, End::Arrived, ("c7", "n1", 1)));
     n1.record(&seen(520, End::Sent, ("n1", "c7", 1)));
+    // Two answers to another.
+    for time in [620, 630] {
+        n1.record(&seen(time, End::Sent, ("n1", "c7", 2)));
+        clients.record(&seen(time + 20, End::Arrived, ("n1", "c7", 2)));
+    }
     clients.flush();
 
     let Traffic { messages, missing, kept_from } = all(folder.path());
@@ -72,6 +77,8 @@ fn both_ends_make_a_message_and_its_fate() {
             (450, "n1", false, &[450], Fate::Arrived),
             (500, "n1", true, &[510], Fate::Arrived),
             (520, "c7", true, &[], Fate::Lost),
+            (620, "c7", true, &[640], Fate::Arrived),
+            (630, "c7", true, &[650], Fate::Arrived),
         ]
     );
     let of = |message: &Message| message.process.map(|Process(number)| number);
