@@ -15,6 +15,9 @@ use duress_history::traffic::reader::{Fate, Message};
 pub const CHOSEN_MAX: usize = 12;
 /// As many of these are kept for messages between nodes, if there are so many.
 const BETWEEN_NODES: usize = 4;
+/// Of so many messages or more, a value that is in a third of them, such as a client's name, says nothing either, unless
+/// all values are such.
+const MANY: usize = 60;
 /// A body with more values is about everything, and says nothing about what an operation is about.
 const VALUES_MAX: usize = 8;
 /// The clocks of history and messages are compared through a third, so exactly.
@@ -123,6 +126,14 @@ impl<'a> Behind<'a> {
         let narrow = [ObjectKind::Element, ObjectKind::Message];
         let objects = anomaly.objects.iter().filter(|object| narrow.contains(&object.kind));
         values.extend(objects.map(|object| object.name.to_string()));
+        let between: Vec<_> =
+            messages.iter().filter(|of| of.process.is_none()).map(|of| scalars(&of.content.body)).collect();
+        let is_rare = |value: &String| {
+            3 * between.iter().filter(|found| found.contains(value.as_str())).count() < between.len()
+        };
+        if between.len() >= MANY && values.iter().any(is_rare) {
+            values.retain(is_rare);
+        }
         let ends = anomaly.operations.iter().map(|of| of.completion_time.unwrap_or(of.time).cast_signed());
         let begins = anomaly.operations.iter().map(|of| of.time.cast_signed());
         let (from, to) = (begins.min().unwrap_or_default(), ends.max().unwrap_or_default());
@@ -337,6 +348,18 @@ mod tests {
                 "B n2 c4 read_ok",
             ]
         );
+    }
+
+    #[test]
+    fn a_value_that_every_message_has_says_nothing() {
+        let (mut messages, anomaly) = scene();
+        for at in 0..100 {
+            messages.push(message(("n1", "n2"), 10 * MS + 50_000 + at, "ask", "{\"key\":12}"));
+        }
+        messages.sort_by_key(Message::time);
+        let told = told(&messages, &choose(&messages, &anomaly));
+        assert_eq!(told.iter().filter(|told| told.ends_with("replicate")).count(), 2, "{told:?}");
+        assert!(!told.iter().any(|told| told.ends_with("ask")), "{told:?}");
     }
 
     #[test]

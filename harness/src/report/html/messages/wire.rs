@@ -92,11 +92,15 @@ fn end(operation: &WitnessOperation) -> i64 {
     operation.completion_time.map_or(i64::MAX, |end| end.cast_signed() + SLACK_NS)
 }
 
-/// Returns the words of an operation, and the names of what it is about.
+/// Returns the words of an operation, and the names of what it is about; of the partition `t0-2` also `t0`.
 fn values(operation: &WitnessOperation, anomaly: &Anomaly) -> BTreeSet<String> {
     let objects = anomaly.objects.iter().map(|object| object.name.to_string());
     let text: String = objects.chain([operation.action.clone()]).collect::<Vec<_>>().join(" ");
-    strings_of(text.as_bytes(), 1).collect()
+    let words = strings_of(text.as_bytes(), 1);
+    words
+        .flat_map(|word| [word.rsplit_once('-').map(|(topic, _)| topic.to_owned()), Some(word)])
+        .flatten()
+        .collect()
 }
 
 fn is_of_word(byte: u8) -> bool {
