@@ -16,7 +16,7 @@ pub const CHOSEN_MAX: usize = 12;
 /// As many of these are kept for messages between nodes, if there are so many.
 const BETWEEN_NODES: usize = 4;
 /// Of so many messages or more, a value that is in a third of them, such as a client's name, says nothing either, unless
-/// all values are such.
+/// there is no other.
 const MANY: usize = 60;
 /// A body with more values is about everything, and says nothing about what an operation is about.
 const VALUES_MAX: usize = 8;
@@ -128,11 +128,10 @@ impl<'a> Behind<'a> {
         values.extend(objects.map(|object| object.name.to_string()));
         let between: Vec<_> =
             messages.iter().filter(|of| of.process.is_none()).map(|of| scalars(&of.content.body)).collect();
-        let is_rare = |value: &String| {
-            3 * between.iter().filter(|found| found.contains(value.as_str())).count() < between.len()
-        };
-        if between.len() >= MANY && values.iter().any(is_rare) {
-            values.retain(is_rare);
+        let found = |value: &String| between.iter().filter(|found| found.contains(value.as_str())).count();
+        let is_common = |value: &String| 3 * found(value) >= between.len();
+        if between.len() >= MANY && values.iter().any(|value| found(value) > 0 && !is_common(value)) {
+            values.retain(|value| !is_common(value));
         }
         let ends = anomaly.operations.iter().map(|of| of.completion_time.unwrap_or(of.time).cast_signed());
         let begins = anomaly.operations.iter().map(|of| of.time.cast_signed());
