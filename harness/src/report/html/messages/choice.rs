@@ -109,7 +109,8 @@ impl<'a> Behind<'a> {
         for chosen in of_operations {
             let message = &messages[chosen.at];
             let of_message = scalars(&message.content.body);
-            if of_message.len() <= VALUES_MAX {
+            // The words of an error are those of any other.
+            if of_message.len() <= VALUES_MAX && message.content.kind != "error" {
                 values.extend(of_message.into_iter().map(str::to_owned));
             }
             if message.content.in_reply_to.is_some() {

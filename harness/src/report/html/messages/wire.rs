@@ -40,8 +40,9 @@ pub fn messages<'a>(
     for anomaly in anomalies {
         for operation in &anomaly.operations {
             let wanted = values(operation, anomaly);
-            let requests = with_data.iter().enumerate().filter(|(at, (packet, _))| {
-                !taken.contains(at) && !is_node(&packet.from) && is_for(packet, operation)
+            let requests = with_data.iter().enumerate().filter(|(at, (packet, segment))| {
+                let may_be = is_for(packet, operation) && fits(segment, operation);
+                !taken.contains(at) && !is_node(&packet.from) && may_be
             });
             let likely = requests.map(|(at, (packet, segment))| {
                 let has = strings(&segment.data).filter(|word| wanted.contains(word)).count();
@@ -86,6 +87,16 @@ fn is_for(packet: &Packet, operation: &WitnessOperation) -> bool {
     let begin = operation.time.cast_signed() - SLACK_NS;
     operation.node.as_ref().is_some_and(|node| node.as_str() == packet.to)
         && (begin..=end(operation)).contains(&packet.time)
+}
+
+/// Whether a request of Kafka's protocol is one that the operation makes. Of other protocols the values tell.
+fn fits(segment: &Segment, operation: &WitnessOperation) -> bool {
+    let wanted = match operation.action.split(' ').next() {
+        Some("send") => "Produce",
+        Some("poll") => "Fetch",
+        _ => return true,
+    };
+    kafka(segment).is_none_or(|request| request == wanted)
 }
 
 fn end(operation: &WitnessOperation) -> i64 {
