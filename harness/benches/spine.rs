@@ -109,7 +109,7 @@ fn closed_loop(processes: usize, operations: u64) -> Duration {
                     at_heal: AtHeal::Waits,
                 })
                 .collect(),
-            make_client: Box::new(|_, _| Box::new(MemoryClient)),
+            make_client: Box::new(|_, _, _| Box::new(MemoryClient)),
             nemesis,
             stop,
             progress: Progress::quiet(),

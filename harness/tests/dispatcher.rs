@@ -1,6 +1,8 @@
 //! The clients' policies: pinned, roaming, and those that ask again as a fault is healed.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::time::Duration;
 
 use duress::report::progress::Progress;
@@ -11,7 +13,7 @@ use duress::run::dispatcher::{
 use duress::workload::generator::{Context, Generator, Next};
 use duress_history::nemesis::FaultName;
 use duress_history::register::{Register, RegisterOp};
-use duress_history::{Event, NemesisAct, NodeId, OpType, Recorder, jsonl};
+use duress_history::{Event, NemesisAct, NodeId, OpType, Process, Recorder, jsonl};
 use duress_targets::{Client, Outcome};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
@@ -93,7 +95,7 @@ fn a_client_that_roams_goes_everywhere_until_it_has_to_settle() {
     let names = ["n1", "n2", "n3"];
     let of = |affinity| names.iter().map(move |node| policy(node, affinity, AtHeal::Waits));
     let policies = of(NodeAffinity::Pinned).chain(of(NodeAffinity::Roaming)).collect();
-    let make = |_: usize, _: &NodeId| -> Box<dyn Client<Register>> { Box::new(Answers::AtOnce) };
+    let make = |_: usize, _: &NodeId, _| -> Box<dyn Client<Register>> { Box::new(Answers::AtOnce) };
     let mut settled = 0;
     let events = history(policies, Box::new(make), async |dispatcher, _| {
         dispatcher.run(&mut Reads(600), Stop::Early, async {}).await.unwrap();
@@ -123,7 +125,12 @@ fn a_client_that_has_waited_for_long_asks_anew_as_a_fault_is_healed() {
         policy("n1", NodeAffinity::Pinned, AtHeal::AsksAnew),
         policy("n2", NodeAffinity::Pinned, AtHeal::Waits),
     ];
-    let make = |_: usize, _: &NodeId| -> Box<dyn Client<Register>> { Box::new(Answers::Never) };
+    let clients = Rc::new(RefCell::new(Vec::new()));
+    let made = Rc::clone(&clients);
+    let make = move |slot: usize, _: &NodeId, process: Process| -> Box<dyn Client<Register>> {
+        made.borrow_mut().push((slot, process));
+        Box::new(Answers::Never)
+    };
     let events = history(policies, Box::new(make), async |dispatcher, records| {
         let heal = async {
             // Longer than the threshold for waiting; how much longer does not matter.
@@ -145,5 +152,6 @@ fn a_client_that_has_waited_for_long_asks_anew_as_a_fault_is_healed() {
     // Its client is a new one, so it continues as another process.
     assert_eq!(of_process(0), [OpType::Invoke, OpType::Info]);
     assert_eq!(of_process(2), [OpType::Invoke]);
+    assert_eq!(clients.borrow().last(), Some(&(0, Process(2))), "it is made for that process");
     assert_eq!(of_process(1), [OpType::Invoke]);
 }

@@ -14,6 +14,7 @@
 //! - [`recorder`]: appends events to a file as they happen; [`jsonl`]: the file's format, field by field;
 //! - [`import`]: reads a history in any format, from anywhere; [`edn`]: Jepsen's format, as it is written;
 //!   [`porcupine`]: Porcupine's;
+//! - [`traffic`]: the messages between clients and nodes, recorded beside the history;
 //! - [`pairs`]: invocations paired with their completions;
 //! - [`promise`]: the promises of a system about its answers; [`consistency_model`]: those about transactions;
 //!   [`freshness`]: those about the age of reads; [`session`]: those to each process.
@@ -62,6 +63,7 @@ pub mod set;
 mod syntax;
 pub mod table;
 pub mod total_queue;
+pub mod traffic;
 pub mod txn;
 pub mod unique_ids;
 

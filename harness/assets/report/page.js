@@ -19,7 +19,12 @@
   for (const button of document.querySelectorAll("[data-show]")) {
     button.addEventListener("click", () => {
       const from = Number(button.dataset.from), to = Number(button.dataset.to);
-      if (button.dataset.show === "timeline") {
+      if (button.dataset.show === "messages") {
+        const diagram = document.getElementById(`messages-${button.dataset.number}`);
+        diagram.open = true;
+        diagram.scrollIntoView();
+        diagram.querySelector("summary").focus({ preventScroll: true });
+      } else if (button.dataset.show === "timeline") {
         report.timeline.show(from, to);
         document.getElementById("timeline").scrollIntoView();
         document.getElementById("timeline-view").focus({ preventScroll: true });
@@ -33,7 +38,7 @@
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((details) => (details.open = true)));
 
   report.charts.drawAll();
-  Promise.all([report.timeline.ready, report.surroundings.ready]).then(
+  Promise.all([report.timeline.ready, report.messages.ready, report.surroundings.ready]).then(
     () => (document.documentElement.dataset.ready = "yes"),
     (error) => {
       document.documentElement.dataset.ready = "failed";

@@ -1,4 +1,4 @@
-// Witnesses: a step and the bars it speaks of light up together.
+// Witnesses: a step, the bars it speaks of, and the messages that carry them light up together.
 "use strict";
 
 (() => {
@@ -18,11 +18,11 @@
     for (const other of of(element.dataset.witness)) other.classList.remove("lit");
   }
 
-  for (const element of document.querySelectorAll("[data-witness]")) {
-    element.addEventListener("mouseenter", () => light(element));
-    element.addEventListener("mouseleave", () => dim(element));
-    element.addEventListener("focus", () => light(element));
-    element.addEventListener("blur", () => dim(element));
-    element.addEventListener("click", () => light(element));
+  // On the whole document, since lists come and go.
+  for (const [event, act] of [["mouseover", light], ["mouseout", dim], ["focusin", light], ["focusout", dim], ["click", light]]) {
+    document.addEventListener(event, ({ target }) => {
+      const element = target.closest?.("[data-witness]");
+      if (element) act(element);
+    });
   }
 })();

@@ -20,6 +20,9 @@ pub struct MaelstromNodeArgs {
     /// The socket of the services
     #[arg(long, value_name = "FILE")]
     services: PathBuf,
+    /// The file of the messages that the node sends and receives
+    #[arg(long, value_name = "FILE")]
+    messages: PathBuf,
     /// Tell the node a topology
     #[arg(long)]
     topology: bool,
@@ -34,8 +37,8 @@ fn member(text: &str) -> Result<(String, SocketAddr), String> {
 }
 
 pub fn node(args: MaelstromNodeArgs) -> Result<Exit, Failure> {
-    let MaelstromNodeArgs { node, members, services, topology, command } = args;
-    let relay = Relay { node, nodes: members, services, topology, command };
+    let MaelstromNodeArgs { node, members, services, messages, topology, command } = args;
+    let relay = Relay { node, nodes: members, services, messages, topology, command };
     relay.run().map_err(Failure::internal)?;
     Ok(Exit::Valid)
 }

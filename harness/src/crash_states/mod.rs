@@ -138,8 +138,14 @@ impl Stage {
 
     fn client<A: Payload + Sync + 'static>(&self) -> Result<Box<dyn Client<A>>, ClientError> {
         let place = Arc::clone(self.host("c1"));
-        let seat =
-            Seat { node: self.node.clone(), place, timeout: OPERATION_MAX, stderr: None, scratch: None };
+        let seat = Seat {
+            node: self.node.clone(),
+            place,
+            timeout: OPERATION_MAX,
+            stderr: None,
+            scratch: None,
+            traffic: None,
+        };
         self.deployment.clients().client(seat)
     }
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use duress_history::{NodeId, Payload};
-use duress_targets::{Client, Deployment, NodeFiles, NotReady, Place, Role, Seat, Setup};
+use duress_history::{NodeId, Payload, Process, traffic};
+use duress_targets::{Client, ClientTraffic, Deployment, NodeFiles, NotReady, Place, Role, Seat, Setup};
 use tokio::time::{Instant, sleep};
 
 /// One question to a node takes at most this long.
@@ -99,8 +99,8 @@ impl ClusterAccess {
         self.deployment.prepare(setup, self.operator.as_ref(), deadline).await
     }
 
-    /// Returns a fresh client of `node` for the process slot `slot`, which gives up on an operation after
-    /// `timeout`.
+    /// Returns a fresh client of `node` for the process slot `slot` and its present `process`, which gives up on an operation
+    /// after `timeout`.
     ///
     /// # Panics
     /// When the system has no clients of this vocabulary, which checking the plan excludes.
@@ -109,6 +109,7 @@ impl ClusterAccess {
         &self,
         slot: usize,
         node: &NodeId,
+        process: Process,
         timeout: Duration,
     ) -> Box<dyn Client<A>> {
         let seat = Seat {
@@ -117,6 +118,7 @@ impl ClusterAccess {
             timeout,
             stderr: Some(self.client_logs.join(format!("{slot}.log"))),
             scratch: Some(self.scratch.clone()),
+            traffic: Some(ClientTraffic { process, file: self.client_logs.join(traffic::FILE) }),
         };
         self.deployment
             .clients()

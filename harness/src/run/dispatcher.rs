@@ -44,8 +44,9 @@ pub enum Stop {
     Now,
 }
 
-/// Makes the client of a process slot that speaks to a node; called again when its process is retired, or moves on.
-pub type MakeClient<A> = Box<dyn Fn(usize, &NodeId) -> Box<dyn Client<A>>>;
+/// Makes the client of a process slot that speaks to a node for a process; called again when its process is retired, or moves
+/// on.
+pub type MakeClient<A> = Box<dyn Fn(usize, &NodeId, Process) -> Box<dyn Client<A>>>;
 
 /// The home of a process slot's client, and its behaviour.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,8 +92,8 @@ pub struct NemesisRecord {
 /// A request to a worker.
 enum Request<A> {
     Invoke(A),
-    /// Replaces the client with a new one for this node: its process was retired, or moves to the node.
-    Renew(NodeId),
+    /// Replaces the client with a new one for this node and process: the one before was retired, or moves to the node.
+    Renew(NodeId, Process),
 }
 
 /// An operation that ended.
@@ -180,15 +181,17 @@ impl<A: Vocabulary> Dispatcher<A> {
             let make = std::rc::Rc::clone(&make_client);
             let (node, deadline) = (policy.home.clone(), policy.timeout + WATCHDOG_SLACK);
             let give_up = std::rc::Rc::new(Notify::new());
+            let process = Process(slot as u64);
             let worker = Worker {
                 slot,
                 node: node.clone(),
+                process,
                 ended: ended_tx.clone(),
                 deadline,
                 give_up: std::rc::Rc::clone(&give_up),
             };
-            workers.spawn_local(worker.work(todo, move |node: &NodeId| make(slot, node)));
-            let (process, state) = (Process(slot as u64), State::Free);
+            workers.spawn_local(worker.work(todo, move |node: &NodeId, process| make(slot, node, process)));
+            let state = State::Free;
             slots.push(Slot { process, policy, node, operations: 0, state, requests, give_up });
         }
         Self {
@@ -273,7 +276,7 @@ impl<A: Vocabulary> Dispatcher<A> {
             if slot.node != slot.policy.home {
                 slot.node = slot.policy.home.clone();
                 // A worker ends only when its slot is dropped.
-                let _ = slot.requests.send(Request::Renew(slot.node.clone()));
+                let _ = slot.requests.send(Request::Renew(slot.node.clone(), slot.process));
             }
         }
     }
@@ -352,8 +355,8 @@ impl<A: Vocabulary> Dispatcher<A> {
             self.next_process += 1;
         }
         if op_type == OpType::Info || moved {
-            let Slot { requests, node, .. } = &self.slots[slot];
-            let _ = requests.send(Request::Renew(node.clone()));
+            let Slot { requests, node, process, .. } = &self.slots[slot];
+            let _ = requests.send(Request::Renew(node.clone(), *process));
         }
         if rests {
             let now = self.clock.now();
@@ -464,8 +467,9 @@ enum Wake {
 /// A process slot's client at work, one request at a time.
 struct Worker<A> {
     slot: usize,
-    /// The node that it speaks to.
+    /// The node that it speaks to, and the process that it speaks for.
     node: NodeId,
+    process: Process,
     ended: mpsc::UnboundedSender<Ended<A>>,
     deadline: Duration,
     give_up: std::rc::Rc<Notify>,
@@ -475,14 +479,14 @@ impl<A: Vocabulary> Worker<A> {
     async fn work(
         mut self,
         mut todo: mpsc::UnboundedReceiver<Request<A>>,
-        make: impl Fn(&NodeId) -> Box<dyn Client<A>>,
+        make: impl Fn(&NodeId, Process) -> Box<dyn Client<A>>,
     ) {
-        let mut client = make(&self.node);
+        let mut client = make(&self.node, self.process);
         while let Some(request) = todo.recv().await {
             match request {
-                Request::Renew(node) => {
-                    client = make(&node);
-                    self.node = node;
+                Request::Renew(node, process) => {
+                    client = make(&node, process);
+                    (self.node, self.process) = (node, process);
                 }
                 Request::Invoke(action) => {
                     let late = tokio::select! {
@@ -496,7 +500,7 @@ impl<A: Vocabulary> Worker<A> {
                     // The client is replaced after every unanswered request, even a read: its state (its
                     // positions, its membership) is gone, so its process must end with it.
                     let outcome = late.unwrap_or_else(|why| {
-                        client = make(&self.node);
+                        client = make(&self.node, self.process);
                         Outcome::Info(Cause::new(CauseKind::Timeout, why))
                     });
                     if self.ended.send(Ended { slot: self.slot, outcome }).is_err() {

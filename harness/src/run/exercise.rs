@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use duress_arena::{Arena, Capture, CaptureSpec, RunStart};
-use duress_history::Recorder;
 use duress_history::nemesis::Occasion;
+use duress_history::{Process, Recorder};
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, watch};
 
@@ -59,7 +59,9 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
     let mut clients: Vec<_> = policies
         .iter()
         .enumerate()
-        .map(|(slot, policy)| cluster.client::<K::Action>(slot, &policy.home, policy.timeout))
+        .map(|(slot, policy)| {
+            cluster.client::<K::Action>(slot, &policy.home, Process(slot as u64), policy.timeout)
+        })
         .collect();
     join_all(clients.iter_mut().map(|client| client.warm_up())).await;
     drop(clients);
@@ -70,7 +72,9 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
         recorder: Recorder::create(history)?,
         clock,
         policies: policies.clone(),
-        make_client: Box::new(move |slot, node| cluster.client(slot, node, policies[slot].timeout)),
+        make_client: Box::new(move |slot, node, process| {
+            cluster.client(slot, node, process, policies[slot].timeout)
+        }),
         nemesis: records,
         stop: stop.clone(),
         progress: Progress::new(plan.time_limit()),

@@ -4,6 +4,7 @@
 //! `DURESS_CHROMIUM` names another one; `DURESS_SCREENSHOTS` a folder to leave pictures in.
 
 mod devtools;
+mod messages;
 mod page;
 mod reading;
 mod scale;
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // One browser at a time: the tests measure one page's speed.
     arguments.test_threads = Some(1);
-    let tests: Vec<Test> = [reading::TESTS, scale::TESTS].concat();
+    let tests: Vec<Test> = [reading::TESTS, messages::TESTS, scale::TESTS].concat();
     let chromium = devtools::find();
     let trials = tests
         .into_iter()

@@ -10,7 +10,9 @@ use std::path::Path;
 use duress::report::html;
 use duress_history::nemesis::{Evidence, FaultName, NodeProcesses};
 use duress_history::register::{Register, RegisterOp};
-use duress_history::{NemesisAct, NodeId, OpError, OpType, Process, Recorder, Scalar};
+use duress_history::traffic::recorder::{Buffering, TrafficRecorder};
+use duress_history::traffic::{Content, End, Seen};
+use duress_history::{NemesisAct, NodeId, OpError, OpType, Process, Recorder, Scalar, traffic};
 use serde_json::{Value, json};
 
 /// A text that tries to break out of a page.
@@ -20,6 +22,8 @@ pub const HOSTILE: &str =
 const NODES: u64 = 5;
 /// Processes at a time.
 const PROCESSES: u64 = 25;
+/// When it began, in nanoseconds since 1970.
+const WALL: u64 = 1_795_528_025_000_000_000;
 /// Nanoseconds from one invocation to the next.
 const STEP: u64 = 60_000;
 /// A node is killed every so many nanoseconds, for a third of that time.
@@ -76,6 +80,7 @@ pub fn run(folder: &Path, operations: u64) {
     fs::write(folder.join("plan.json"), plan.to_string()).unwrap();
     fs::write(folder.join("verdict.json"), verdict.to_string()).unwrap();
     nodes(folder, lasted);
+    messages(folder, &verdict["anomalies"][0]);
     html::write(folder).unwrap();
 }
 
@@ -182,9 +187,60 @@ fn history(path: &Path, operations: u64, faults: &[(u32, u64, u64)]) -> Value {
     anomaly
 }
 
+/// Writes the messages that carry the anomaly's operations, and those by which their node tells the others, one in vain.
+fn messages(folder: &Path, anomaly: &Value) {
+    let file = |of: String| TrafficRecorder::new(folder.join(of).join(traffic::FILE), Buffering::Full);
+    let mut files: Vec<TrafficRecorder> = (1..=NODES).map(|at| file(format!("nodes/n{at}"))).collect();
+    let mut clients = file("clients".to_owned());
+    let content = |kind: &str, [msg_id, in_reply_to]: [Option<u64>; 2]| {
+        let body = json!({"key": 12, "value": HOSTILE}).to_string();
+        Some(Content { kind: kind.to_owned(), msg_id, in_reply_to, body, bytes: 100 })
+    };
+    for (number, operation) in (1..).zip(anomaly["operations"].as_array().unwrap()) {
+        let at = node(operation["node"].as_str().unwrap()[1..].parse::<u64>().unwrap() - 1);
+        let process = Some(Process(operation["process"].as_u64().unwrap()));
+        let (begin, end) =
+            (operation["time"].as_u64().unwrap(), operation["completion_time"].as_u64().unwrap());
+        let step = (end - begin) / 10;
+        let mut see = |of: Option<&NodeId>, after, end, (from, to): (&str, &str), content| {
+            let recorder = match of {
+                Some(node) => &mut files[node.as_str()[1..].parse::<usize>().unwrap() - 1],
+                None => &mut clients,
+            };
+            let process = process.filter(|_| of.is_none());
+            let time = WALL + begin + after * step;
+            recorder.record(&Seen { time, end, number, from: from.into(), to: to.into(), content, process });
+        };
+        let name = at.as_str();
+        see(None, 1, End::Sent, ("c1", name), content("write", [Some(number), None]));
+        see(Some(&at), 2, End::Arrived, ("c1", name), None);
+        for (after, other) in (3..).zip((0..NODES).map(node).filter(|other| *other != at).take(2)) {
+            see(Some(&at), after, End::Sent, (name, other.as_str()), content("replicate", [None, None]));
+            if number == 1 {
+                see(Some(&other), 5, End::Arrived, (name, other.as_str()), None);
+            }
+        }
+        see(Some(&at), 8, End::Sent, (name, "c1"), content("write_ok", [None, Some(number)]));
+        see(None, 9, End::Arrived, (name, "c1"), None);
+    }
+    // They have recorded, and got nothing later.
+    for (at, recorder) in (1..).zip(&mut files) {
+        let (from, to) = ("lin-kv".into(), format!("n{at}").into());
+        let content = content("read_ok", [None, Some(99)]);
+        recorder.record(&Seen {
+            time: WALL,
+            end: End::Arrived,
+            number: 99,
+            from,
+            to,
+            content,
+            process: None,
+        });
+    }
+}
+
 /// Writes the nodes' output, and the observations of them.
 fn nodes(folder: &Path, lasted: u64) {
-    const WALL: u64 = 1_795_528_025_000_000_000;
     let mut observations = BufWriter::new(File::create(folder.join("observations.jsonl")).unwrap());
     for time in (0..lasted).step_by(250_000_000) {
         for at in 1..=NODES {

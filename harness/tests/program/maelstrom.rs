@@ -74,8 +74,24 @@ fn nodes_that_are_wrong_are_found() -> Result<(), Missing> {
         let options = format!("--nodes 3 --time-limit 5s --interval 800ms --faults {faults}");
         let run = run(&stage, &arguments, &options).exits(1);
         assert!(run.stdout.contains(kind), "{arguments:?}: {run}");
+        draws_messages(&stage, arguments[0]);
     }
     Ok(())
+}
+
+/// Checks that the report of the latest run draws the messages that carry the operations of its first anomaly.
+#[track_caller]
+fn draws_messages(stage: &Stage, workload: &str) {
+    let verdict = stage.latest().json("verdict.json");
+    let report = std::fs::read_to_string(stage.latest().path().join("report.html")).unwrap();
+    let drawing = report.split_once("<svg class=\"messages\"").map_or("", |(_, rest)| rest);
+    let drawing = drawing.split_once("</svg>").map_or("", |(drawing, _)| drawing);
+    let contradicts = verdict["anomalies"][0]["contradicts"].as_str().unwrap_or("A");
+    let drawn = drawing.matches(&format!("data-label=\"{contradicts} m")).count();
+    assert!(drawn >= 2, "{workload}: the request and the answer of {contradicts} are not in {drawing}");
+    // Those of the services, or of other nodes, which are behind it.
+    let behind = drawing.matches("data-label=\"m").count();
+    assert!(behind > 0 || ["unique-ids", "echo", "kafka"].contains(&workload), "{workload}: {drawing}");
 }
 
 fn a_node_that_breaks_the_protocol_is_quoted() -> Result<(), Missing> {

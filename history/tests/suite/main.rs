@@ -8,4 +8,5 @@ mod nemesis;
 mod objects;
 mod pairs;
 mod recorder;
+mod traffic;
 mod transactions;

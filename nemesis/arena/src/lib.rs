@@ -58,3 +58,4 @@ pub use switch::{
     TrainSeen,
 };
 pub use sys::child::{die_with_parent, kill_group};
+pub use sys::wall_clock::machine_wall_ns;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use duress_history::{NodeId, Payload};
+use duress_history::{NodeId, Payload, Process};
 
 use crate::outcome::Outcome;
 use crate::place::Place;
@@ -42,6 +42,17 @@ pub struct Seat {
     /// The folder in which each client program gets one of its own for temporary files, gone with the program; the
     /// machine's if absent.
     pub scratch: Option<PathBuf>,
+    /// The record of the messages that it exchanges, if its system keeps one.
+    pub traffic: Option<ClientTraffic>,
+}
+
+/// The part of a client in a record of messages.
+#[derive(Clone, Debug)]
+pub struct ClientTraffic {
+    /// The process whose operations it carries out: only those of this one.
+    pub process: Process,
+    /// The file, which all clients share.
+    pub file: PathBuf,
 }
 
 /// The address at which clients find each node.

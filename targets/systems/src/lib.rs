@@ -56,7 +56,7 @@ mod text;
 pub mod topology;
 
 pub use broker::Broker;
-pub use client::{Client, ClientError, Clients, Seat};
+pub use client::{Client, ClientError, ClientTraffic, Clients, Seat};
 pub use deployment::{Deployment, LaunchError, LedPartition, NodeStatus, NotReady, Role, TimeOuts};
 pub use etcd::Etcd;
 pub use external::{ExternalCommands, ExternalFault, ExternalNode};

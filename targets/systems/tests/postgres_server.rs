@@ -203,7 +203,14 @@ fn program(name: &str) -> Command {
 }
 
 fn seat(timeout: Duration) -> Seat {
-    Seat { node: NodeId::new("n1"), place: Arc::new(OwnNetwork), timeout, stderr: None, scratch: None }
+    Seat {
+        node: NodeId::new("n1"),
+        place: Arc::new(OwnNetwork),
+        timeout,
+        stderr: None,
+        scratch: None,
+        traffic: None,
+    }
 }
 
 fn client<A: Payload + Sync + 'static>(cluster: &dyn Deployment, timeout: Duration) -> Box<dyn Client<A>> {

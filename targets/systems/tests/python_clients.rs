@@ -145,7 +145,10 @@ impl Cluster {
     fn client<A: Payload + Sync + 'static>(&self, timeout: Duration) -> Box<dyn Client<A>> {
         let (node, place) = (NodeId::new("n1"), Arc::clone(&self.place));
         let stderr = Some(self.folder.path().join("client.log"));
-        self.deployment.clients().client(Seat { node, place, timeout, stderr, scratch: None }).unwrap()
+        self.deployment
+            .clients()
+            .client(Seat { node, place, timeout, stderr, scratch: None, traffic: None })
+            .unwrap()
     }
 }
 

@@ -102,7 +102,14 @@ async fn redis_executes_transactions() {
     let topology = Topology { nodes: vec![Node { name: node.clone(), address: redis.address }] };
     let request = Request { nodes: 1, ..Request::default() };
     let deployment = store.deploy(&store.resolve(&request).unwrap(), &topology).unwrap();
-    let seat = Seat { node, place: Arc::new(OwnNetwork), timeout: DEADLINE, stderr: None, scratch: None };
+    let seat = Seat {
+        node,
+        place: Arc::new(OwnNetwork),
+        timeout: DEADLINE,
+        stderr: None,
+        scratch: None,
+        traffic: None,
+    };
     let mut lists = client::<Elements>(&*deployment, &seat);
     let mut registers = client::<Held>(&*deployment, &seat);
 

@@ -4,7 +4,7 @@
 //! - [`history`]: the operations, whatever their vocabulary;
 //! - [`bands`]: faults on nodes; [`series`]: figures in slots of time; [`tiles`]: the zoomed-out timeline;
 //!   [`columns`]: every operation, packed; [`pack`]: the packing;
-//! - [`witness`]: an anomaly, drawn; [`nodes`] and [`strips`]: the states of nodes; [`logs`], [`packets`] and
+//! - [`witness`]: an anomaly, drawn; [`messages`]: its messages, where they were recorded; [`nodes`] and [`strips`]: the states of nodes; [`logs`], [`packets`] and
 //!   [`surroundings`]: the context of an anomaly; [`coverage`]: what was not exercised; [`words`]: figures in
 //!   words;
 //! - [`page`]: all of it on one page.
@@ -17,6 +17,7 @@ pub mod coverage;
 pub mod history;
 pub mod likelihood;
 pub mod logs;
+pub mod messages;
 pub mod nodes;
 pub mod pack;
 pub mod packets;
@@ -50,6 +51,7 @@ use crate::run::observer::{self, Observation};
 use bands::Band;
 use columns::Columns;
 use history::RunHistory;
+use messages::Messages;
 use series::Series;
 
 /// The file in the run's folder.
@@ -247,6 +249,8 @@ pub struct EmbeddedRun {
     surroundings: Markup,
     /// The section on gaps in coverage.
     coverage: Markup,
+    /// The messages around the anomalies, if they were recorded.
+    messages: Option<Messages>,
 }
 
 impl Embedded {
@@ -259,6 +263,11 @@ impl Embedded {
             columns: columns::columns(&record.history, &moments_of(spans)),
             of_run: None,
         }
+    }
+
+    /// Returns the messages around the anomalies, if they were recorded.
+    fn messages(&self) -> Option<&Messages> {
+        self.of_run.as_ref()?.messages.as_ref()
     }
 }
 
@@ -293,6 +302,7 @@ fn render(run: &RunRecord, folder: &Path) -> String {
         packets: pack::deflated(surroundings::packet_lines(&packets).to_string().as_bytes()),
         surroundings: surroundings::section(&logs, &packets, &history.nodes),
         coverage: coverage::section(run),
+        messages: messages::messages(run, folder, &packets.packets),
     };
     let embedded = Embedded { of_run: Some(of_run), ..Embedded::new(&run.record, Some(run), &spans) };
     page::page(&run.record, Some(run), &embedded).into_string()

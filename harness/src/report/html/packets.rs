@@ -34,6 +34,19 @@ pub struct Packet {
     pub length: u32,
     /// Its outcome, unless it was simply forwarded.
     pub fate: String,
+    /// Its part of a TCP connection, if it is one.
+    pub segment: Option<Segment>,
+}
+
+/// A part of a TCP connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// The ports of the sender and the receiver.
+    pub ports: (u16, u16),
+    /// The data, as much as was captured.
+    pub data: Box<[u8]>,
+    /// The length of all of the data, in bytes.
+    pub length: u32,
 }
 
 /// The packets around some moments.
@@ -232,7 +245,8 @@ fn packet(order: Order, body: &[u8], names: &Names, spans: &[(u64, u64)], packet
     if spans.iter().any(|span| gap(time, *span) <= REACH_NS)
         && let Some((from, to, what)) = told(bytes)
     {
-        packets.packets.push(Packet { time, from: names.host(from), to: names.host(to), what, length, fate });
+        let (from, to, segment) = (names.host(from), names.host(to), segment(bytes, length));
+        packets.packets.push(Packet { time, from, to, what, length, fate, segment });
     }
 }
 
@@ -254,6 +268,18 @@ fn kind_of_fate(fate: &str) -> String {
     ];
     let kind = KINDS.iter().find(|kind| fate.contains(**kind));
     kind.map_or_else(|| "forwarded as several".to_owned(), |kind| (*kind).to_owned())
+}
+
+/// Returns the part of a TCP connection in an IPv4 packet of `length` bytes, of which `bytes` were captured.
+fn segment(bytes: &[u8], length: u32) -> Option<Segment> {
+    let header = usize::from(bytes.first()? & 0xf) * 4;
+    if *bytes.get(9)? != 6 {
+        return None;
+    }
+    let ports = (Order::Big.two(bytes, header)?, Order::Big.two(bytes, header + 2)?);
+    let begin = header + usize::from(bytes.get(header + 12)? >> 4) * 4;
+    let length = length.saturating_sub(u32::try_from(begin).ok()?);
+    Some(Segment { ports, data: bytes.get(begin..).unwrap_or_default().into(), length })
 }
 
 /// Returns the sender, the receiver, and a description of an IPv4 packet.
@@ -313,5 +339,12 @@ mod tests {
         assert_eq!((from, to), (Ipv4Addr::new(10, 77, 0, 1), Ipv4Addr::new(10, 77, 0, 2)));
         assert_eq!(what, "TCP 34512→6379 [PSH ACK]");
         assert_eq!(told(&bytes[..10]), None);
+        bytes[32] = 0x50;
+        bytes.extend(b"SET");
+        let captured = Segment { ports: (34512, 6379), data: b"SET"[..].into(), length: 100 };
+        assert_eq!(segment(&bytes, 140), Some(captured));
+        for end in 0..bytes.len() {
+            assert!(segment(&bytes[..end], 140).is_none_or(|segment| segment.data.len() < 3));
+        }
     }
 }

@@ -17,16 +17,17 @@ use crate::judge::verdict::RunVerdict;
 use crate::record::faults::FaultRecord;
 
 /// Anomalies beyond this many are listed in a sentence each, not drawn.
-const DRAWN: usize = 12;
+pub const DRAWN: usize = 12;
 
 const STYLE: &str = include_str!("../../../assets/report/report.css");
 const CHART_STYLE: &str = include_str!("../../../assets/uplot/uPlot.min.css");
 const CHART_SCRIPT: &str = include_str!("../../../assets/uplot/uPlot.iife.min.js");
-const SCRIPTS: [&str; 6] = [
+const SCRIPTS: [&str; 7] = [
     include_str!("../../../assets/report/unpack.js"),
     include_str!("../../../assets/report/witness.js"),
     include_str!("../../../assets/report/timeline.js"),
     include_str!("../../../assets/report/charts.js"),
+    include_str!("../../../assets/report/messages.js"),
     include_str!("../../../assets/report/surroundings.js"),
     include_str!("../../../assets/report/page.js"),
 ];
@@ -60,12 +61,13 @@ pub fn page(record: &HistoryRecord, run: Option<&RunRecord>, data: &Embedded) ->
                     }
                     h1 { span class={ "badge " (verdict.map_or("missing", RunVerdict::name)) } { (word(verdict)) } " " (sentence(record)) }
                     nav aria-label="Sections" {
-                        @for (id, title) in sections(record, run) { a href={ "#" (id) } { (title) } }
+                        @for (id, title) in sections(record, run, data) { a href={ "#" (id) } { (title) } }
                     }
                 }
                 main id="main" {
                     (what_happened(record, run))
-                    @if !record.anomalies().is_empty() { (anomalies(record, run)) }
+                    @if !record.anomalies().is_empty() { (anomalies(record, run, data)) }
+                    @if let Some(messages) = data.messages() { (messages.section) }
                     @if let Some(curve) = run.and_then(|run| run.curve.as_ref()) { (likelihood(curve)) }
                     (timeline(record, bands, &data.columns))
                     @if let Some(run) = run { section id="nodes" { h2 { "Nodes" } (nodes(run).section()) } }
@@ -92,11 +94,16 @@ fn nodes(run: &RunRecord) -> Nodes<'_> {
     }
 }
 
-fn sections(record: &HistoryRecord, run: Option<&RunRecord>) -> Vec<(&'static str, &'static str)> {
+fn sections(
+    record: &HistoryRecord,
+    run: Option<&RunRecord>,
+    data: &Embedded,
+) -> Vec<(&'static str, &'static str)> {
     let of_run = run.is_some();
     let all = [
         ("what", "What happened", true),
         ("witness", "Witness", !record.anomalies().is_empty()),
+        ("messages", "Messages", data.messages().is_some()),
         ("likelihood", "When it became likely", run.is_some_and(|run| run.curve.is_some())),
         ("timeline", "Timeline", true),
         ("nodes", "Nodes", of_run),
@@ -254,8 +261,9 @@ fn under(record: &HistoryRecord, run: Option<&RunRecord>, anomaly: &Anomaly) -> 
     }
 }
 
-fn anomalies(record: &HistoryRecord, run: Option<&RunRecord>) -> Markup {
+fn anomalies(record: &HistoryRecord, run: Option<&RunRecord>, data: &Embedded) -> Markup {
     let all = record.anomalies();
+    let has_messages = |number| data.messages().is_some_and(|messages| messages.drawn.contains(&number));
     html! {
         section id="witness" {
             h2 { "Witness" }
@@ -270,6 +278,9 @@ fn anomalies(record: &HistoryRecord, run: Option<&RunRecord>) -> Markup {
                     @if let Some((from, to)) = span(anomaly) {
                         p.buttons {
                             button type="button" data-show="timeline" data-from=(from / 1000) data-to=(to / 1000) { "Show it in the timeline" }
+                            @if has_messages(number) {
+                                button type="button" data-show="messages" data-number=(number) { "Messages around it" }
+                            }
                             @if run.is_some() {
                                 button type="button" data-show="surroundings" data-from=(from / 1000) data-to=(to / 1000) { "Logs and packets around it" }
                             }
@@ -444,6 +455,7 @@ fn embedded(data: &Embedded) -> Markup {
         @if let Some(of_run) = &data.of_run {
             script type="text/plain" id="lines" { (of_run.lines) }
             script type="text/plain" id="packets" { (of_run.packets) }
+            @if let Some(messages) = &of_run.messages { script type="text/plain" id="messages-listed" { (messages.listed) } }
         }
         script { (PreEscaped(CHART_SCRIPT)) }
         @for script in SCRIPTS { script { (PreEscaped(script)) } }

@@ -19,7 +19,7 @@ pub fn section(logs: &Logs, packets: &Packets, nodes: &[String]) -> Markup {
                 "The nodes' output, the nemesis's actions, and the packets around the anomalies (or, without any, around the faults), "
                 "in one list on the run's clock. A time with ~ is known to a third of a second."
             }
-            form id="search" role="search" {
+            form.search id="search" role="search" {
                 label { "Search " input type="search" name="text" placeholder="words, or a node" autocomplete="off"; }
                 label { "from " input type="number" name="from" step="any" aria-label="from, in seconds"; " s" }
                 label { "to " input type="number" name="to" step="any" aria-label="to, in seconds"; " s" }
@@ -36,7 +36,7 @@ pub fn section(logs: &Logs, packets: &Packets, nodes: &[String]) -> Markup {
                 button type="button" id="search-reset" { "show all" }
             }
             p.small id="lines-found" role="status" {}
-            div.scroll id="lines-view" tabindex="0" role="region" aria-label="Lines found" {
+            div.scroll.lines id="lines-view" tabindex="0" role="region" aria-label="Lines found" {
                 table { thead { tr { th scope="col" { "time" } th scope="col" { "who" } th scope="col" { "what" } } } tbody id="lines-list" {} }
             }
             p.small.muted {

@@ -10,3 +10,4 @@ pub mod pidfd;
 pub mod procfs;
 pub mod tun;
 pub mod veth;
+pub mod wall_clock;

@@ -40,14 +40,14 @@ pub(super) struct Assembly {
 }
 
 impl Assembly {
-    /// Takes a datagram; returns the message that it completes.
-    pub(super) fn take(&mut self, datagram: &[u8]) -> Option<Vec<u8>> {
+    /// Takes a datagram; returns the message that it completes, after its number.
+    pub(super) fn take(&mut self, datagram: &[u8]) -> Option<(u64, Vec<u8>)> {
         let (header, part) = datagram.split_at_checked(HEADER)?;
         let number = u64::from_be_bytes(header[..8].try_into().ok()?);
         let place = usize::from(u16::from_be_bytes(header[8..10].try_into().ok()?));
         let count = usize::from(u16::from_be_bytes(header[10..].try_into().ok()?));
         if count == 1 && place == 0 {
-            return Some(part.to_vec());
+            return Some((number, part.to_vec()));
         }
         let parts = self.partial.entry(number).or_insert_with(|| {
             self.order.push_back(number);
@@ -62,7 +62,7 @@ impl Assembly {
             let message: Vec<u8> = parts.drain(..).flatten().flatten().collect();
             self.forget(number);
             self.bytes -= message.len();
-            return Some(message);
+            return Some((number, message));
         }
         while self.bytes > PARTIAL_MAX
             && let Some(oldest) = self.order.front().copied()
@@ -92,7 +92,7 @@ mod tests {
             let mut parts = datagrams(7, &message).unwrap();
             parts.reverse();
             let arrived: Vec<_> = parts.iter().filter_map(|part| assembly.take(part)).collect();
-            assert_eq!(arrived, [message]);
+            assert_eq!(arrived, [(7, message)]);
             assert_eq!((assembly.bytes, assembly.partial.len()), (0, 0));
         }
     }

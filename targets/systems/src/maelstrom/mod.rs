@@ -7,6 +7,7 @@ mod clients;
 mod datagrams;
 mod log_client;
 mod message;
+mod record;
 mod relay;
 mod services;
 mod session;
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -25,6 +26,8 @@ use duress_history::echo::Echo;
 use duress_history::log::Log;
 use duress_history::register::Register;
 use duress_history::set::Set;
+use duress_history::traffic;
+use duress_history::traffic::recorder::Buffering;
 use duress_history::txn::{Elements, Held, Txn};
 use duress_history::unique_ids::UniqueIds;
 use duress_history::{Delivery, NodeId, Payload, Promise};
@@ -35,9 +38,10 @@ use toml::de::DeTable;
 
 use self::clients::{CounterClient, EchoClient, IdClient, RegisterClient, SetClient, SetWords, TxnClient};
 use self::log_client::{Keys, LogClient};
+use self::record::{ClientRecord, Record};
 use self::services::Services;
 use self::session::Session;
-use crate::client::{Client, Clients, Seat};
+use crate::client::{Client, ClientTraffic, Clients, Seat};
 use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady};
 use crate::manifest::{ManifestError, Words, find_program};
 use crate::place::{Place, open};
@@ -136,11 +140,15 @@ impl Workload {
     }
 
     fn clients(self, topology: &Topology, keys: &Keys) -> Clients {
-        let (topology, count) = (topology.clone(), AtomicU64::new(0));
+        let (topology, count, shared) = (topology.clone(), AtomicU64::new(0), OnceLock::new());
         let session = move |seat: Seat| {
             let to = topology.address(&seat.node, PORT)?;
             let name = format!("c{}", count.fetch_add(1, Ordering::Relaxed) + 1);
-            Ok(Session::new(seat, to, name))
+            let record = seat.traffic.as_ref().map(|ClientTraffic { process, file }| {
+                let record = shared.get_or_init(|| Record::new(file.clone(), Buffering::Full));
+                ClientRecord { record: record.clone(), process: *process }
+            });
+            Ok(Session::new(seat, to, name, record))
         };
         let set = |words| move |session| -> Box<dyn Client<Set>> { Box::new(SetClient(session, words)) };
         let none = Clients::default();
@@ -370,6 +378,7 @@ impl Deployment for Cluster {
             args.extend(["--member".into(), format!("{}={}", member.name, member.at(PORT)).into()]);
         }
         args.extend(["--services".into(), services.path().into()]);
+        args.extend(["--messages".into(), files.stdout.with_file_name(traffic::FILE).into()]);
         args.extend((self.workload == Workload::Broadcast).then(|| "--topology".into()));
         args.push("--".into());
         args.extend(self.command.clone()?);

@@ -17,12 +17,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use duress_history::traffic::recorder::Buffering;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{RcvBuf, RcvBufForce};
 use serde_json::{Value, json};
 
 use super::datagrams::{Assembly, datagrams};
 use super::message::{Body, Message};
+use super::record::Record;
 use super::services;
 
 /// The client that initializes a node.
@@ -56,6 +58,8 @@ pub struct Relay {
     pub nodes: Vec<(String, SocketAddr)>,
     /// The socket of the services.
     pub services: PathBuf,
+    /// The file of the messages that the node sends and receives.
+    pub messages: PathBuf,
     /// Whether the node is told a topology.
     pub topology: bool,
     /// The node's program and its arguments.
@@ -148,6 +152,7 @@ struct Running {
     address: SocketAddr,
     peers: BTreeMap<String, SocketAddr>,
     to_node: Input,
+    record: Record,
     clients: Clients,
     socket: UdpSocket,
     services: UnixStream,
@@ -207,6 +212,8 @@ impl Relay {
         let (stdin, stdout) = (program.0.stdin.take(), program.0.stdout.take());
         let (lines, written) = channel::<Vec<u8>>();
         let to_node = Input { lines, waiting: Arc::default() };
+        // At once, since this process may be killed.
+        let record = Record::new(self.messages.clone(), Buffering::None);
         if let Some(stdin) = stdin {
             let waiting = Arc::clone(&to_node.waiting);
             let read = move |line: &Vec<u8>| {
@@ -215,17 +222,25 @@ impl Relay {
             spawn("input", move || write_all(written.into_iter().inspect(read), stdin))?;
         }
         let (saw, events) = sync_channel::<Event>(LINES_MAX);
-        let (received, into, deaf) =
-            (socket.try_clone().map_err(cannot("receive datagrams"))?, to_node.clone(), saw.clone());
+        let received = socket.try_clone().map_err(cannot("receive datagrams"))?;
+        let (into, deaf, arrived, node) = (to_node.clone(), saw.clone(), record.clone(), self.node.clone());
+        let senders =
+            self.nodes.iter().map(|(name, at)| (*at, (name.clone(), Assembly::default()))).collect();
         spawn("datagrams", move || {
-            if let Err(error) = receive(&received, &into) {
+            let arrived = |number: u64, from: &str| arrived.arrived(number, from, &node);
+            if let Err(error) = receive(&received, &into, senders, arrived) {
                 let _ = deaf.send(Event::Deaf("messages of other nodes", error));
             }
         })?;
-        let (answers, into, deaf) =
-            (services.try_clone().map_err(cannot("use the services"))?, to_node.clone(), saw.clone());
+        let answers = services.try_clone().map_err(cannot("use the services"))?;
+        let (into, deaf, answered, node) = (to_node.clone(), saw.clone(), record.clone(), self.node.clone());
         spawn("services", move || {
-            let error = each_line(answers, |line| into.send(line));
+            let error = each_line(answers, |line| {
+                if let Ok(answer) = Message::parse(&line) {
+                    answered.answered(&node, &answer, line.len());
+                }
+                into.send(line)
+            });
             let _ = deaf.send(Event::Deaf("answers of services", error));
         })?;
         if let Some(stdout) = stdout {
@@ -243,6 +258,7 @@ impl Relay {
             address,
             peers,
             to_node,
+            record,
             clients,
             socket,
             services,
@@ -296,8 +312,9 @@ impl Running {
             let _ = self.to_node.send(message.line());
         } else if let Some(to) = self.peers.get(dest) {
             self.number += 1;
-            for (place, datagram) in datagrams(self.number, &message.line()).into_iter().flatten().enumerate()
-            {
+            let line = message.line();
+            self.record.sent(&self.relay.node, self.number, &message, line.len());
+            for (place, datagram) in datagrams(self.number, &line).into_iter().flatten().enumerate() {
                 // Sent at once, a long message would overflow the network's queues.
                 if place > 0 {
                     thread::sleep(BETWEEN_PARTS);
@@ -308,11 +325,17 @@ impl Running {
         } else if dest == INITIALIZER {
             self.initialized(&message.body)?;
         } else if services::NAMES.contains(&dest) {
-            (&self.services).write_all(&message.line()).map_err(cannot("use the services"))?;
+            let line = message.line();
+            let number = message.body.msg_id.unwrap_or_default();
+            self.record.sent(&self.relay.node, number, &message, line.len());
+            (&self.services).write_all(&line).map_err(cannot("use the services"))?;
         } else if dest.starts_with('c') {
+            let line = message.line();
+            let number = message.body.in_reply_to.unwrap_or_default();
+            self.record.sent(&self.relay.node, number, &message, line.len());
             // A client that has left learns nothing any more.
             if let Some(client) = self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(dest) {
-                let _ = client.send(message.line());
+                let _ = client.send(line);
             }
         } else {
             return Err(RelayError::NoReceiver(dest.to_owned()));
@@ -341,8 +364,10 @@ impl Running {
         let address = self.address;
         let listener =
             TcpListener::bind(address).map_err(cannot(format!("listen for clients on {address}")))?;
-        let (to_node, clients) = (self.to_node.clone(), Arc::clone(&self.clients));
-        spawn("clients", move || accept(&listener, &to_node, &clients))
+        let (to_node, clients, record) =
+            (self.to_node.clone(), Arc::clone(&self.clients), self.record.clone());
+        let node: Arc<str> = self.relay.node.as_str().into();
+        spawn("clients", move || accept(&listener, &node, &to_node, &clients, &record))
     }
 }
 
@@ -398,18 +423,26 @@ fn each_line(from: impl Read, to: impl Fn(Vec<u8>) -> bool) -> io::Error {
     }
 }
 
-/// Hands messages of other nodes to the program, until it has ended. It does nothing else, so that the socket's buffer does not
+/// Hands messages of other nodes to the program, until it has ended. It does little else, so that the socket's buffer does not
 /// fill.
-fn receive(socket: &UdpSocket, to_node: &Input) -> io::Result<()> {
-    let mut senders: HashMap<SocketAddr, Assembly> = HashMap::new();
+fn receive(
+    socket: &UdpSocket,
+    to_node: &Input,
+    mut senders: HashMap<SocketAddr, (String, Assembly)>,
+    arrived: impl Fn(u64, &str),
+) -> io::Result<()> {
     let mut buffer = vec![0; 1 << 16];
     loop {
         match socket.recv_from(&mut buffer) {
             Ok((length, from)) => {
-                let message = senders.entry(from).or_default().take(&buffer[..length]);
-                let message = message.filter(|_| !to_node.is_full());
-                if message.is_some_and(|message| !to_node.send(message)) {
-                    return Ok(());
+                // Only nodes are known to send any.
+                let Some((from, parts)) = senders.get_mut(&from) else { continue };
+                let message = parts.take(&buffer[..length]).filter(|_| !to_node.is_full());
+                if let Some((number, message)) = message {
+                    arrived(number, from);
+                    if !to_node.send(message) {
+                        return Ok(());
+                    }
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -419,23 +452,30 @@ fn receive(socket: &UdpSocket, to_node: &Input) -> io::Result<()> {
 }
 
 /// Serves each client that connects.
-fn accept(listener: &TcpListener, to_node: &Input, clients: &Clients) {
+fn accept(listener: &TcpListener, node: &Arc<str>, to_node: &Input, clients: &Clients, record: &Record) {
     for connection in listener.incoming() {
         // A connection that broke before it was accepted says nothing about others.
         let Ok(connection) = connection else {
             thread::sleep(QUIET);
             continue;
         };
-        let (to_node, clients) = (to_node.clone(), Arc::clone(clients));
+        let (to_node, clients, record) = (to_node.clone(), Arc::clone(clients), record.clone());
+        let node = Arc::clone(node);
         // Without threads the client finds its connection closed.
         let _ = spawn("client", move || {
-            let _ = serve(&connection, &to_node, &clients);
+            let arrived = |number: u64, from: &str| record.arrived(number, from, &node);
+            let _ = serve(&connection, &to_node, &clients, arrived);
         });
     }
 }
 
 /// Hands a client's messages to the program, and the answers to the client.
-fn serve(connection: &TcpStream, to_node: &Input, clients: &Clients) -> io::Result<()> {
+fn serve(
+    connection: &TcpStream,
+    to_node: &Input,
+    clients: &Clients,
+    arrived: impl Fn(u64, &str),
+) -> io::Result<()> {
     connection.set_nodelay(true)?;
     let (answer, answers) = channel::<Vec<u8>>();
     let answer = Arc::new(answer);
@@ -445,6 +485,7 @@ fn serve(connection: &TcpStream, to_node: &Input, clients: &Clients) -> io::Resu
     let clients = || clients.lock().unwrap_or_else(PoisonError::into_inner);
     each_line(connection, |line| {
         let Ok(message) = Message::parse(&line) else { return false };
+        arrived(message.body.msg_id.unwrap_or_default(), &message.src);
         clients().insert(message.src, Arc::clone(&answer));
         to_node.send(line)
     });
@@ -465,7 +506,7 @@ mod tests {
         let (lines, written) = channel();
         let (to_node, clients) = (Input { lines, waiting: Arc::default() }, Clients::default());
         let kept = Arc::clone(&clients);
-        let serving = thread::spawn(move || serve(&connection, &to_node, &kept));
+        let serving = thread::spawn(move || serve(&connection, &to_node, &kept, |_, _| {}));
         let line = br#"{"src":"c1","dest":"n1","body":{"type":"read","msg_id":1}}"#;
         client.write_all(&[&line[..], b"\n"].concat()).unwrap();
         assert_eq!(written.recv().unwrap().trim_ascii_end(), line);

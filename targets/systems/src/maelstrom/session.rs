@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::message::{Body, Message};
+use super::record::ClientRecord;
 use crate::client::Seat;
 use crate::outcome::{CauseKind, RequestError};
 use crate::place::open;
@@ -18,6 +19,8 @@ pub(super) struct Session {
     to: SocketAddr,
     /// The client's name among the cluster's.
     name: String,
+    /// The record of its messages, if they are recorded.
+    record: Option<ClientRecord>,
     /// The number of its last request.
     number: u64,
     connection: Option<BufReader<TcpStream>>,
@@ -25,8 +28,8 @@ pub(super) struct Session {
 
 impl Session {
     /// Returns that of the client `name`, which will connect from its seat to `to` when it has to.
-    pub(super) fn new(seat: Seat, to: SocketAddr, name: String) -> Self {
-        Self { seat, to, name, number: 0, connection: None }
+    pub(super) fn new(seat: Seat, to: SocketAddr, name: String, record: Option<ClientRecord>) -> Self {
+        Self { seat, to, name, record, number: 0, connection: None }
     }
 
     /// Returns when an operation that begins now must have ended.
@@ -71,6 +74,9 @@ impl Session {
         };
         let late = |_| RequestError::open(CauseKind::Timeout, "no reply in time");
         let line = request.line();
+        if let Some(record) = &self.record {
+            record.sent(&request, line.len());
+        }
         timeout_at(deadline, connection.write_all(&line)).await.map_err(late)?.map_err(lost)?;
         loop {
             let mut line = Vec::new();
@@ -85,6 +91,9 @@ impl Session {
             let reply = Message::parse(&line)
                 .map_err(|error| unreadable(format!("a reply that cannot be read: {error}")))?
                 .body;
+            if let Some((record, number)) = self.record.as_ref().zip(reply.in_reply_to) {
+                record.arrived(number, self.seat.node.as_str(), &self.name);
+            }
             match reply.in_reply_to {
                 // The reply to a request that was given up.
                 Some(number) if number < self.number => continue,

@@ -111,8 +111,14 @@ impl Cluster {
 
     /// Returns a client of `node`.
     pub fn client(&self, node: &NodeId, timeout: Duration) -> Box<dyn Client<Register>> {
-        let seat =
-            Seat { node: node.clone(), place: Arc::new(OwnNetwork), timeout, stderr: None, scratch: None };
+        let seat = Seat {
+            node: node.clone(),
+            place: Arc::new(OwnNetwork),
+            timeout,
+            stderr: None,
+            scratch: None,
+            traffic: None,
+        };
         self.deployment.clients().client(seat).unwrap()
     }
 }

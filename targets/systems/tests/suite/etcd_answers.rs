@@ -47,7 +47,7 @@ fn error(status: &str, code: u32, message: &str) -> Vec<u8> {
 fn client(place: Arc<dyn Place>, options: &[(&str, &str)], timeout: Duration) -> Box<dyn Client<Register>> {
     let etcd = single("etcd", &request(options));
     etcd.clients()
-        .client(Seat { node: NodeId::new("n1"), place, timeout, stderr: None, scratch: None })
+        .client(Seat { node: NodeId::new("n1"), place, timeout, stderr: None, scratch: None, traffic: None })
         .unwrap()
 }
 

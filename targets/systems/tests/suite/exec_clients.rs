@@ -71,7 +71,14 @@ fn client<A: Payload + Sync + 'static>(
     timeout: Duration,
 ) -> Box<dyn Client<A>> {
     let stderr = Some(folder.join("clients/0.log"));
-    let seat = Seat { node: NodeId::new("n1"), place: Arc::new(OwnNetwork), timeout, stderr, scratch: None };
+    let seat = Seat {
+        node: NodeId::new("n1"),
+        place: Arc::new(OwnNetwork),
+        timeout,
+        stderr,
+        scratch: None,
+        traffic: None,
+    };
     deployment.clients().client(seat).unwrap()
 }
 
@@ -279,7 +286,14 @@ done"#;
     let place: Arc<dyn duress_targets::Place> = Arc::new(OwnNetwork);
     let make = || -> Box<dyn Client<Register>> {
         let place = Arc::clone(&place);
-        let seat = Seat { node: NodeId::new("n1"), place, timeout: PATIENCE, stderr: None, scratch: None };
+        let seat = Seat {
+            node: NodeId::new("n1"),
+            place,
+            timeout: PATIENCE,
+            stderr: None,
+            scratch: None,
+            traffic: None,
+        };
         deployment.clients().client(seat).unwrap()
     };
     let read = Register { key: "r0".into(), op: RegisterOp::Read(None) };
@@ -313,6 +327,7 @@ async fn temporary_files_are_gone_with_the_program() {
         timeout: PATIENCE,
         stderr: Some(log.clone()),
         scratch: Some(scratch.clone()),
+        traffic: None,
     };
     let mut client: Box<dyn Client<Register>> = deployment.clients().client(seat).unwrap();
     assert!(matches!(client.invoke(&write()).await, Outcome::Ok(_)));
@@ -334,6 +349,7 @@ async fn a_program_that_cannot_be_started_leaves_no_folder() {
         timeout: PATIENCE,
         stderr: None,
         scratch: Some(scratch.clone()),
+        traffic: None,
     };
     let mut client: Box<dyn Client<Register>> = deployment.clients().client(seat).unwrap();
     check(

@@ -66,7 +66,14 @@ where
     A: duress_history::Payload + Sync + 'static,
 {
     let server = Scripted::play(whole, vec![vec![reply]]).await;
-    let seat = Seat { node: NodeId::new("n1"), place: server.place(), timeout, stderr: None, scratch: None };
+    let seat = Seat {
+        node: NodeId::new("n1"),
+        place: server.place(),
+        timeout,
+        stderr: None,
+        scratch: None,
+        traffic: None,
+    };
     let mut client: Box<dyn Client<A>> = deployed().clients().client(seat).unwrap();
     let outcome = client.invoke(asked).await;
     drop(client);

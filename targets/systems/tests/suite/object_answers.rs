@@ -31,7 +31,14 @@ fn client<A: Payload + Sync + 'static>(system: &str, place: Arc<dyn Place>) -> B
     let deployment = single(system, &request(&[]));
     deployment
         .clients()
-        .client(Seat { node: NodeId::new("n1"), place, timeout: TIMEOUT, stderr: None, scratch: None })
+        .client(Seat {
+            node: NodeId::new("n1"),
+            place,
+            timeout: TIMEOUT,
+            stderr: None,
+            scratch: None,
+            traffic: None,
+        })
         .unwrap()
 }
 

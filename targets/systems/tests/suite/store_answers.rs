@@ -27,7 +27,7 @@ fn client(place: Arc<dyn Place>, timeout: Duration) -> Box<dyn Client<Register>>
     let store = single("store", &request(&[]));
     store
         .clients()
-        .client(Seat { node: NodeId::new("n1"), place, timeout, stderr: None, scratch: None })
+        .client(Seat { node: NodeId::new("n1"), place, timeout, stderr: None, scratch: None, traffic: None })
         .unwrap()
 }
 
