@@ -1,5 +1,8 @@
 //! The memory that a check takes stays below its limit: measured, where the answer is that the limit was reached.
 
+#[path = "suite/witness/mod.rs"]
+#[allow(dead_code, reason = "part of what `words` needs")]
+mod witness;
 #[path = "suite/words/mod.rs"]
 #[allow(dead_code, reason = "histories only, and no words for a verdict")]
 mod words;

@@ -15,12 +15,15 @@ pub(crate) fn allows(promise: Delivery, kind: AnomalyKind) -> Allowed {
         AnomalyKind::NonmonotonicSend | AnomalyKind::IntNonmonotonicSend | AnomalyKind::Reordered => {
             promise.reordering
         }
-        // A committed offset is a message too, and may be lost where messages may be.
+        // A message that may be lost although it was read leaves the table to an earlier one of its key, or to none. A
+        // committed offset is a message too.
         AnomalyKind::InconsistentOffsets
         | AnomalyKind::NonmonotonicPoll
         | AnomalyKind::G1c
         | AnomalyKind::PrecommittedRead
-        | AnomalyKind::CommittedOffsetBack => promise.unsettled_reads,
+        | AnomalyKind::CommittedOffsetBack
+        | AnomalyKind::LatestLost
+        | AnomalyKind::TableDiverged => promise.unsettled_reads,
         // Producers share a partition: no promise keeps a batch in one piece.
         AnomalyKind::IntSendSkip => Allowed::Yes,
         _ => Allowed::No,

@@ -39,7 +39,7 @@ use facts::Facts;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableOptions {
     /// The log's promise on loss and on duplicates. Order within a partition is the condition of there being
-    /// a table at all. If loss is allowed, only records that were read count as present.
+    /// a table at all. If loss is allowed, only records that were read must stay; if unsettled reads are, not even these.
     pub promise: Delivery,
 }
 
