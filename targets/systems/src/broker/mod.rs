@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -101,6 +102,7 @@ impl System for Broker {
             topology: topology.clone(),
             options,
             clients,
+            compacts: AtomicBool::new(false),
         }))
     }
 }
@@ -117,6 +119,17 @@ struct BrokerOptions {
     session: Duration,
     /// How long a follower may be behind before it is out of sync.
     lag: Duration,
+}
+
+impl BrokerOptions {
+    /// Whether copies at the same place in the same epoch have the same content.
+    fn is_comparable(&self, compacts: bool) -> bool {
+        // A leader that lost unsynced records may give their offsets to other records, in the same epoch.
+        let same_records = self.fsync == Fsync::Always;
+        // One copy was compacted for the sake of a record that an unclean election then took away, and another was not yet.
+        let same_tables = !compacts || self.unclean == Unclean::Off;
+        same_records && same_tables
+    }
 }
 
 /// Whether a replica that is not in sync may lead.
@@ -142,6 +155,8 @@ struct BrokerCluster {
     topology: Topology,
     options: BrokerOptions,
     clients: Clients,
+    /// Whether a topic is compacted.
+    compacts: AtomicBool,
 }
 
 impl BrokerCluster {
@@ -236,6 +251,8 @@ impl Deployment for BrokerCluster {
     }
 
     async fn prepare(&self, setup: &Setup, from: &dyn Place, deadline: Duration) -> Result<(), NotReady> {
+        let compacts = setup.topics.iter().any(|topic| topic.keeps == Keeps::Latest);
+        self.compacts.store(compacts, Ordering::Relaxed);
         let topics = self.topics(setup);
         let port = self.subject.client_port;
         let brokers: Vec<SocketAddr> = self.topology.nodes.iter().map(|node| node.at(port)).collect();
@@ -249,8 +266,7 @@ impl Deployment for BrokerCluster {
         from: &dyn Place,
         deadline: Duration,
     ) -> Result<Option<Vec<ReplicaCopy>>, NotReady> {
-        // A leader that lost unsynced records may give their offsets to other records, in the same epoch.
-        if self.options.fsync == Fsync::Never {
+        if !self.options.is_comparable(self.compacts.load(Ordering::Relaxed)) {
             return Ok(None);
         }
         let (to, deadline) = (self.address(node)?, Instant::now() + deadline);
@@ -260,5 +276,38 @@ impl Deployment for BrokerCluster {
 
     fn clients(&self) -> &Clients {
         &self.clients
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_are_compared_where_they_must_be_equal() {
+        let options = |unclean, fsync| BrokerOptions {
+            client: ClientOptions {
+                acks: Acks::All,
+                idempotence: Idempotence::On,
+                retries: 3,
+                committing: Committing::After,
+                session: Duration::from_secs(6),
+            },
+            min_insync: 2,
+            replication: 3,
+            unclean,
+            fsync,
+            session: Duration::from_secs(1),
+            lag: Duration::from_secs(1),
+        };
+        for (unclean, fsync, compacts, comparable) in [
+            (Unclean::Off, Fsync::Always, true, true),
+            (Unclean::On, Fsync::Always, false, true),
+            (Unclean::On, Fsync::Always, true, false),
+            (Unclean::Off, Fsync::Never, false, false),
+        ] {
+            let what = format!("{unclean:?}, fsync {fsync:?}, compacts {compacts}");
+            assert_eq!(options(unclean, fsync).is_comparable(compacts), comparable, "{what}");
+        }
     }
 }
