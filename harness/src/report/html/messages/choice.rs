@@ -57,8 +57,8 @@ pub fn carried<'a>(messages: &[Message], anomaly: &'a Anomaly) -> Vec<Option<&'a
 fn asks<'a>(message: &Message, anomaly: &'a Anomaly) -> Option<&'a WitnessOperation> {
     let (process, sent) = (message.process?, message.sent?);
     let begun = anomaly.operations.iter().filter(|of| {
-        let end = of.completion_time.map_or(i64::MAX, |end| end.cast_signed() + SLACK_NS);
-        of.process == process && (of.time.cast_signed() - SLACK_NS..=end).contains(&sent)
+        let end = of.completion_time.map_or(i64::MAX, |end| end.cast_signed().saturating_add(SLACK_NS));
+        of.process == process && (of.time.cast_signed().saturating_sub(SLACK_NS)..=end).contains(&sent)
     });
     begun.max_by_key(|of| of.time)
 }

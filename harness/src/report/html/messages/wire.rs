@@ -84,7 +84,7 @@ fn message(packet: &Packet, content: Content) -> Message {
 
 /// Whether `packet` may be a request of `operation`.
 fn is_for(packet: &Packet, operation: &WitnessOperation) -> bool {
-    let begin = operation.time.cast_signed() - SLACK_NS;
+    let begin = operation.time.cast_signed().saturating_sub(SLACK_NS);
     operation.node.as_ref().is_some_and(|node| node.as_str() == packet.to)
         && (begin..=end(operation)).contains(&packet.time)
 }
@@ -100,7 +100,7 @@ fn fits(segment: &Segment, operation: &WitnessOperation) -> bool {
 }
 
 fn end(operation: &WitnessOperation) -> i64 {
-    operation.completion_time.map_or(i64::MAX, |end| end.cast_signed() + SLACK_NS)
+    operation.completion_time.map_or(i64::MAX, |end| end.cast_signed().saturating_add(SLACK_NS))
 }
 
 /// Returns the words of an operation, and the names of what it is about; of the partition `t0-2` also `t0`.
@@ -223,7 +223,9 @@ fn kafka(segment: &Segment) -> Option<String> {
     const CLIENT_MAX: u16 = 100;
     let pair = |at: usize| Some(u16::from_be_bytes(segment.data.get(at..at + 2)?.try_into().ok()?));
     let length = u32::from_be_bytes(segment.data.get(..4)?.try_into().ok()?);
-    let is_request = length + 4 == segment.length && pair(6)? <= VERSION_MAX && pair(12)? <= CLIENT_MAX;
+    // A corrupted packet may say any length.
+    let is_request =
+        length.checked_add(4) == Some(segment.length) && pair(6)? <= VERSION_MAX && pair(12)? <= CLIENT_MAX;
     let request = pair(4)?;
     let known = REQUESTS.iter().find(|(key, _)| *key == request).filter(|_| is_request);
     known.map(|(_, name)| (*name).to_owned())
@@ -328,5 +330,7 @@ mod tests {
         assert_eq!(kind(b"*99999999999999999999\r\n"), "23 bytes");
         assert_eq!(kind(b"$99\r\n"), "reply");
         assert_eq!(kind(b"\xff"), "1 bytes");
+        assert_eq!(kind(&[0xff; 14]), "14 bytes");
+        assert_eq!(kind(b"*1\r\n$18446744073709551615\r\nSET\r\n"), "32 bytes");
     }
 }
