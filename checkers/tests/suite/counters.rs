@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use duress_checkers::counter::check_counter;
 use duress_checkers::verdict::{Anomaly, AnomalyKind, CheckReport, Reason, Verdict};
 use duress_history::counter::{Counter, CounterOp};
-use duress_history::{Completion, Consistency, NodeId, Operation};
+use duress_history::{Completion, Consistency, Operation};
 use objects::{Defect, Object, Shape, simulate};
 use proptest::prelude::*;
 use rand::RngExt;
@@ -203,19 +203,7 @@ fn one_changed_answer_is_found() {
 
 /// `a7` adds 7; `r3` reads 3; see `words`. Each process speaks to a node of its own.
 fn history(text: &str) -> Vec<Operation<Counter>> {
-    let mut operations = words::operations::<Counter>(text, |operation, ok| {
-        let (f, rest) = operation.split_at(1);
-        match f {
-            "a" => ("add", rest.to_owned()),
-            "r" if ok => ("read", rest.to_owned()),
-            "r" => ("read", "null".to_owned()),
-            other => panic!("no operation {other}"),
-        }
-    });
-    for operation in &mut operations {
-        operation.node = Some(NodeId::new(format!("n{}", operation.process)));
-    }
-    operations
+    words::adds_and_reads(text, str::to_owned)
 }
 
 #[track_caller]

@@ -90,7 +90,7 @@ fn accounts_that_are_created_tell_the_total() {
     assert_eq!(under("strict-serializable", &early), "nil-balance");
     assert_eq!(under("strict-serializable", &[early[1], create, early[2]]), "valid");
     assert_eq!(under("serializable", &early[..2]), "unknown", "nothing was seen");
-    // What is not comparable with the created accounts is not judged.
+    // The checker does not judge reads of other accounts than those created, nor accounts created in two ways.
     assert_eq!(under("serializable", &[create, (":read", "nil", "{0 3, 2 0}")]), "unknown");
     assert_eq!(
         under("serializable", &[create, (":create", "{0 2, 1 2}", "{0 2, 1 2}"), wrong[1]]),

@@ -25,7 +25,7 @@ mod total_queue;
 mod transactions;
 mod weak_registers;
 
-// What they share: definitions, histories made at random, and histories and verdicts in words.
+// The tests share these modules: definitions, random histories, and a notation for histories and verdicts.
 mod garbage;
 mod log_simulation;
 mod notation;

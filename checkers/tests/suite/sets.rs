@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use duress_checkers::set::{SetReport, check_set};
 use duress_checkers::verdict::{AnomalyKind, CheckReport, Details, Reason, Verdict};
 use duress_history::set::{Set, SetOp};
-use duress_history::{Completion, Consistency, NodeId, Operation, Scalar};
+use duress_history::{Completion, Consistency, Operation, Scalar};
 use objects::{Defect, Object, Shape, simulate};
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
@@ -191,19 +191,7 @@ fn every_defect_is_found_and_named() {
 
 /// `a7` adds 7; `r1,2` reads 1 and 2, `r_` nothing; see `words`. Each process speaks to a node of its own.
 fn history(text: &str) -> Vec<Operation<Set>> {
-    let mut operations = words::operations::<Set>(text, |operation, ok| {
-        let (f, rest) = operation.split_at(1);
-        match f {
-            "a" => ("add", rest.to_owned()),
-            "r" if ok => ("read", format!("[{}]", rest.replace('_', ""))),
-            "r" => ("read", "null".to_owned()),
-            other => panic!("no operation {other}"),
-        }
-    });
-    for operation in &mut operations {
-        operation.node = Some(NodeId::new(format!("n{}", operation.process)));
-    }
-    operations
+    words::adds_and_reads(text, |elements| format!("[{}]", elements.replace('_', "")))
 }
 
 #[track_caller]

@@ -187,11 +187,7 @@ fn every_defect_is_found_and_named() {
 
 /// The words of `one_register`. Each process speaks to a node of its own.
 fn history(text: &str) -> Vec<Operation<Register>> {
-    let mut operations = one_register::history(text);
-    for operation in &mut operations {
-        operation.node = Some(NodeId::new(format!("n{}", operation.process)));
-    }
-    operations
+    words::on_own_nodes(one_register::history(text))
 }
 
 #[track_caller]

@@ -1,6 +1,9 @@
 //! Client programs in Python, with the kit: one process for each client, and one for all. Without python3 the tests are ignored,
 //! with the reason.
 
+#[path = "suite/own_program/mod.rs"]
+mod own_program;
+
 use std::fs;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
@@ -9,11 +12,7 @@ use std::time::{Duration, Instant};
 use duress_history::bank::{Balances, Bank, Reading, Transfer};
 use duress_history::register::{Register, RegisterOp};
 use duress_history::{NodeId, Payload, Scalar};
-use duress_settings::Request;
-use duress_targets::{
-    CauseKind, Client, Deployment, Manifest, ManifestText, Node, Outcome, OwnNetwork, Place, Seat, System,
-    Topology,
-};
+use duress_targets::{CauseKind, Client, Deployment, Outcome, OwnNetwork, Place, Seat};
 use duress_testing::{Missing, Need, trial};
 use libtest_mimic::Arguments;
 use tempfile::TempDir;
@@ -120,25 +119,10 @@ impl Cluster {
         fs::write(folder.path().join("client.py"), PROGRAM).unwrap();
         let kit = include_str!("../../clients/python/duress_client.py");
         fs::write(folder.path().join("duress_client.py"), kit).unwrap();
-        let text = format!(
-            r#"
-            name = "mine"
-            port = 1
-            [[role]]
-            name = "server"
-            command = "true"
-            [client]
-            protocol = "exec"
-            command = "python3 client.py"
-            speaks = ["register", "bank"]
-            processes = "{processes}"
-        "#
+        let client = format!(
+            "command = \"python3 client.py\"\nspeaks = [\"register\", \"bank\"]\nprocesses = \"{processes}\""
         );
-        let system =
-            Manifest::parse(&ManifestText { path: folder.path().join("duress.toml"), text }).unwrap();
-        let settings = system.resolve(&Request { nodes: 1, ..Request::default() }).unwrap();
-        let node = Node { name: NodeId::new("n1"), address: [127, 0, 0, 1].into() };
-        let deployment = system.deploy(&settings, &Topology { nodes: vec![node] }).unwrap();
+        let deployment = own_program::deployed(folder.path(), &client);
         Self { folder, deployment, place: Arc::new(OwnNetwork) }
     }
 

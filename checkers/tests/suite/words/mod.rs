@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 
 use duress_checkers::verdict::{Anomaly, CheckReport, Verdict};
 use duress_history::pairs::pair;
-use duress_history::{Operation, Payload, jsonl};
+use duress_history::{NodeId, Operation, Payload, jsonl};
 
 /// Returns words for the `moves` of three processes, each a process, one of two operations `a` and `r`, and a number that says how
 /// the operation ends: 0 leaves its outcome unknown, 1 and 2 let it fail. `more` returns what follows an operation that ends, given
@@ -44,6 +44,25 @@ pub fn of_moves(moves: &[(usize, bool, u32)], mut more: impl FnMut(char, bool, u
         }
     }
     words.join(" ")
+}
+
+/// Lets each process of `operations` speak to a node of its own.
+pub fn on_own_nodes<A>(mut operations: Vec<Operation<A>>) -> Vec<Operation<A>> {
+    for operation in &mut operations {
+        operation.node = Some(NodeId::new(format!("n{}", operation.process)));
+    }
+    operations
+}
+
+/// Parses `words` into operations on an object that are an add, `a7`, or a read with the JSON that `answer` returns for the rest of
+/// its word. Each process speaks to a node of its own.
+pub fn adds_and_reads<A: Payload>(words: &str, answer: impl Fn(&str) -> String) -> Vec<Operation<A>> {
+    on_own_nodes(operations(words, |operation, ok| match operation.split_at(1) {
+        ("a", added) => ("add", added.to_owned()),
+        ("r", answered) if ok => ("read", answer(answered)),
+        ("r", _) => ("read", "null".to_owned()),
+        (other, _) => panic!("no operation {other}"),
+    }))
 }
 
 /// Parses `words` into operations; a millisecond passes from event to event.

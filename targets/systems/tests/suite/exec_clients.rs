@@ -11,11 +11,12 @@ use duress_history::bank::{Balances, Bank, Reading};
 use duress_history::register::{Register, RegisterOp};
 use duress_history::txn::{Act, Elements, ListAppend, Micro};
 use duress_history::{NodeId, Payload, Scalar};
-use duress_settings::Request;
 use duress_targets::{
-    CauseKind, Client, Deployment, Manifest, ManifestText, Node, Outcome, OwnNetwork, Seat, System, Topology,
+    CauseKind, Client, Deployment, Manifest, ManifestText, Outcome, OwnNetwork, Seat, System,
 };
 use tempfile::TempDir;
+
+use crate::own_program;
 
 /// Says hello, and opens.
 const OPENED: &str = r#"
@@ -45,24 +46,7 @@ fn deployed_as(folder: &Path, command: &str) -> Arc<dyn Deployment> {
 }
 
 fn deployed_speaking(folder: &Path, command: &str, vocabulary: &str) -> Arc<dyn Deployment> {
-    let text = format!(
-        r#"
-        name = "mine"
-        port = 1
-        [[role]]
-        name = "server"
-        command = "true"
-        [client]
-        protocol = "exec"
-        command = "{command}"
-        speaks = ["{vocabulary}"]
-    "#
-    );
-    let manifest = ManifestText { path: folder.join("duress.toml"), text };
-    let system = Manifest::parse(&manifest).unwrap();
-    let settings = system.resolve(&Request { nodes: 1, ..Request::default() }).unwrap();
-    let node = Node { name: NodeId::new("n1"), address: [127, 0, 0, 1].into() };
-    system.deploy(&settings, &Topology { nodes: vec![node] }).unwrap()
+    own_program::deployed(folder, &format!("command = \"{command}\"\nspeaks = [\"{vocabulary}\"]"))
 }
 
 fn client<A: Payload + Sync + 'static>(

@@ -8,8 +8,9 @@ mod manifests;
 mod object_answers;
 mod store_answers;
 
-// What they share.
+// The tests share these modules.
 mod offer;
+mod own_program;
 mod registers;
 mod scripted;
 mod txn_words;
