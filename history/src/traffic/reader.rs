@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use super::{Content, End, Missing, Seen, earlier};
 use crate::event::Process;
 
-/// How much later than it was sent a message may arrive and still be put together, in nanoseconds.
-const UNDER_WAY_MAX: i64 = 5_000_000_000;
+/// Messages sent so long before a window are read too, in nanoseconds: they share their numbers with those of the window.
+const BEFORE: i64 = 5_000_000_000;
 /// A longer line is not ours.
 const LINE_MAX: u64 = 1 << 20;
 
@@ -28,7 +28,7 @@ pub struct Message {
     pub sent: Option<i64>,
     /// When it arrived, each time that it did.
     pub arrived: Vec<i64>,
-    /// What became of it.
+    /// Its outcome.
     pub fate: Fate,
 }
 
@@ -40,7 +40,7 @@ impl Message {
     }
 }
 
-/// What became of a message.
+/// The outcome of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It arrived.
@@ -87,9 +87,8 @@ impl Covered {
 /// in nanoseconds since 1970. Files that are missing, and lines that are cut short, have no messages.
 #[must_use]
 pub fn read(files: &[(Recorded, PathBuf)], origin: i64, windows: &[(i64, i64)]) -> Traffic {
-    let wanted = |time: i64| {
-        windows.iter().any(|(from, to)| time >= from - UNDER_WAY_MAX && time <= to + UNDER_WAY_MAX)
-    };
+    // A message may arrive any time after it was sent.
+    let begin = windows.iter().map(|(from, _)| from.saturating_sub(BEFORE)).min().unwrap_or(i64::MAX);
     let mut traffic = Traffic::default();
     let mut covered: BTreeMap<&Recorded, Covered> = BTreeMap::new();
     let mut messages: Vec<Message> = Vec::new();
@@ -104,15 +103,15 @@ pub fn read(files: &[(Recorded, PathBuf)], origin: i64, windows: &[(i64, i64)]) 
         let mut cover = Covered { from: if was_cut { i64::MAX } else { i64::MIN }, gaps: Vec::new() };
         for path in [earlier(path), path.clone()] {
             each_line(&path, |line| {
-                let Some(time) = time(line).map(|time| time - origin) else { return };
+                let Some(time) = time(line).map(|time| time.saturating_sub(origin)) else { return };
                 cover.from = cover.from.min(time);
-                if !wanted(time) && line.contains("\"end\"") {
+                if time < begin && line.contains("\"end\"") {
                     return;
                 }
                 let Ok(seen) = serde_json::from_str::<Seen<'_>>(line) else {
                     if let Ok(Missing { since, missing, .. }) = serde_json::from_str(line) {
-                        traffic.missing += missing;
-                        cover.gaps.push((since.cast_signed() - origin, time));
+                        traffic.missing = traffic.missing.saturating_add(missing);
+                        cover.gaps.push((since.cast_signed().saturating_sub(origin), time));
                     }
                     return;
                 };

@@ -89,6 +89,34 @@ fn both_ends_make_a_message_and_its_fate() {
 }
 
 #[test]
+fn a_message_that_arrives_late_is_not_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    recorder(&folder.path().join("n1").join(FILE)).record(&seen(100, End::Sent, ("n1", "n2", 1)));
+    const LATE: i64 = 60_000_000_000;
+    recorder(&folder.path().join("n2").join(FILE)).record(&seen(LATE, End::Arrived, ("n1", "n2", 1)));
+    let [message] = &all(folder.path()).messages[..] else { panic!("one message") };
+    assert_eq!((message.fate, &message.arrived[..]), (Fate::Arrived, &[LATE][..]));
+}
+
+#[test]
+fn rubbish_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("n1").join(FILE);
+    let sent = ("n1", "n2", 1);
+    recorder(&path).record(&seen(100, End::Sent, sent));
+    let mut text = fs::read(&path).unwrap();
+    let most = u64::MAX;
+    for _ in 0..2 {
+        text.extend(format!("{{\"time\":{},\"since\":{most},\"missing\":{most}}}\n", i64::MAX).bytes());
+        text.extend(format!("{{\"time\":{},\"end\":\"sent\"}}\n{{\"time\":{most},\n", i64::MIN).bytes());
+        text.extend(b"\xff\n{\"time\":,\n\n");
+    }
+    fs::write(&path, text).unwrap();
+    let Traffic { messages, missing, .. } = read(&of_nodes(folder.path()), ORIGIN, &[(i64::MIN, i64::MAX)]);
+    assert_eq!((messages.len(), missing), (1, u64::MAX));
+}
+
+#[test]
 fn a_file_is_bounded_and_what_is_gone_is_not_called_lost() {
     const BYTES: u64 = 5000;
     let folder = tempfile::tempdir().unwrap();

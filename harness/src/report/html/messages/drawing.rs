@@ -61,8 +61,9 @@ impl Rows {
     fn new(sent: &BTreeSet<i64>, arrived: &BTreeSet<i64>) -> Self {
         let mut rows: Vec<(i64, f64)> = Vec::new();
         for time in sent.union(arrived) {
-            let stretch =
-                rows.last().map_or(0.0, |(before, _)| (1.0 + (time - before) as f64 / 1000.0).log2());
+            let stretch = rows
+                .last()
+                .map_or(0.0, |(before, _)| (1.0 + time.saturating_sub(*before) as f64 / 1000.0).log2());
             let room =
                 if sent.contains(time) { 22.0 + (2.0 * stretch).min(30.0) } else { 11.0 + stretch.min(15.0) };
             rows.push((*time, rows.last().map_or(NAMES + 26.0, |(_, y)| y + room)));

@@ -59,11 +59,15 @@ pub fn messages(run: &RunRecord, folder: &Path, packets: &[Packet]) -> Option<Me
     let anomalies = || (1..).zip(run.record.anomalies().iter().take(DRAWN));
     let windows: Vec<(i64, i64)> = anomalies()
         .filter_map(|(_, anomaly)| span(anomaly))
-        .map(|(from, to)| (from.cast_signed() - REACH_NS, to.cast_signed().saturating_add(REACH_NS)))
+        .map(|(from, to)| {
+            (from.cast_signed().saturating_sub(REACH_NS), to.cast_signed().saturating_add(REACH_NS))
+        })
         .collect();
     let (source, traffic) = if files.iter().any(|(_, path)| path.exists() || earlier(path).exists()) {
         // The wall clock is read a moment after the run's: the earliest of such pairs is the nearest.
-        let origin = run.observations.iter().map(|seen| seen.wall_ns - seen.time.cast_signed()).min()?;
+        let origins =
+            run.observations.iter().map(|seen| seen.wall_ns.saturating_sub(seen.time.cast_signed()));
+        let origin = origins.min()?;
         (Source::Recorded, read(&files, origin, &windows))
     } else {
         let mut messages = wire::messages(packets, &history.nodes, anomalies().map(|(_, anomaly)| anomaly));
@@ -103,7 +107,7 @@ pub fn messages(run: &RunRecord, folder: &Path, packets: &[Packet]) -> Option<Me
     })
 }
 
-/// What a message has to do with an anomaly.
+/// The relation of a message to an anomaly.
 #[derive(Clone, Debug, Default)]
 struct Mark {
     /// The anomaly's number; 0 for none.
@@ -131,7 +135,7 @@ fn what(message: &Message) -> String {
 
 /// Returns what became of a message; empty if that is not known, or nothing special.
 fn fate(message: &Message) -> String {
-    let after = |time: &i64| format!("{:.2} ms", (time - message.time()) as f64 / 1e6);
+    let after = |time: &i64| format!("{:.2} ms", time.saturating_sub(message.time()) as f64 / 1e6);
     match (message.fate, message.arrived.as_slice(), message.sent) {
         (Fate::Lost, ..) => "did not arrive".to_owned(),
         (_, [], _) | (_, [_], None) => String::new(),
@@ -145,7 +149,9 @@ fn fate(message: &Message) -> String {
 /// Returns the messages for the list: all, or those nearest to the anomalies.
 fn listed(traffic: &Traffic, marks: &[Mark], windows: &[(i64, i64)]) -> Vec<Value> {
     let distance = |message: &Message| {
-        let edges = windows.iter().flat_map(|(from, to)| [from + REACH_NS, to - REACH_NS]);
+        let edges = windows
+            .iter()
+            .flat_map(|(from, to)| [from.saturating_add(REACH_NS), to.saturating_sub(REACH_NS)]);
         edges.map(|edge| edge.abs_diff(message.time())).min()
     };
     let mut kept: Vec<usize> = (0..marks.len()).collect();

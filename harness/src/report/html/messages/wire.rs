@@ -325,7 +325,7 @@ mod tests {
         assert_eq!(kind(b"\0\0\0\x0c\0\0\0\x09\0\0\0\x01\0\x02me"), "Produce");
         assert_eq!(kind(b"\0\0\0\x0d\0\0\0\x09\0\0\0\x01\0\x02me"), "16 bytes");
         assert_eq!(kind(b"$2\r\n53\r\n"), "reply");
-        // What was cut off, or makes no sense.
+        // The capture cut these off, or a fault corrupted them.
         assert_eq!(kind(b"*3\r\n$3\r\nSET\r\n$90\r\nr7"), "SET");
         assert_eq!(kind(b"*99999999999999999999\r\n"), "23 bytes");
         assert_eq!(kind(b"$99\r\n"), "reply");
