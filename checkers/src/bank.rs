@@ -33,7 +33,7 @@ pub struct BankOptions {
     pub total: Option<i64>,
     /// Whether a balance may be negative.
     pub negative: Allowed,
-    /// What transactions are promised.
+    /// The consistency model that the system promises for transactions.
     pub model: ConsistencyModel,
 }
 

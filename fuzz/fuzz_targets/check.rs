@@ -1,7 +1,8 @@
 //! Reads an input as a history of each vocabulary, and checks what could be read by each checker of that vocabulary.
 //!
-//! The first byte chooses the vocabulary and its checkers: `a` the first of [`CHECKS`], and so on; the rest is the history. A panic, an input that takes too long, or one that
-//! takes too much memory is a finding. What a checker answers is not looked at here: the tests hold that to definitions.
+//! The first byte chooses the vocabulary and its checkers: `a` the first of [`CHECKS`], and so on; the rest is the history. A
+//! panic, an input that takes too long, or one that takes too much memory is a finding. The fuzzer ignores the verdicts, which
+//! the tests compare with definitions.
 
 #![no_main]
 
@@ -76,7 +77,7 @@ fn read<A: Payload>(text: &[u8]) -> Vec<Operation<A>> {
     pair(history.events).unwrap_or_default()
 }
 
-/// What is printed of a report is made from the input, too.
+/// Prints `report`, whose sentences quote the input.
 fn shown(report: &CheckReport) {
     black_box(format!("{report:?}"));
 }

@@ -57,7 +57,7 @@ pub(super) fn without_beginning(problem: &Problem, from: u32) -> Problem {
     Problem { calls: calls.collect(), start: Start::Any, ..*problem }
 }
 
-/// What `call` is to a history that ends with the event of rank `rank`.
+/// Returns `call` as a history that ends with the event of rank `rank` shows it, if it does.
 fn before(call: &Call, rank: u32) -> Option<Call> {
     let complete = call.complete.filter(|complete| *complete <= rank);
     (call.invoke <= rank).then_some(Call { complete, ..*call }).as_ref().and_then(relaxed)
@@ -68,7 +68,7 @@ pub(super) fn relaxed(call: &Call) -> Option<Call> {
     (call.complete.is_some() || call.effect.produced().is_some()).then_some(*call)
 }
 
-/// What `call` is to a history that begins with the event of rank `from`.
+/// Returns `call` as a history that begins with the event of rank `from` shows it, if it does.
 fn since(call: &Call, from: u32) -> Option<Call> {
     match call.complete {
         Some(complete) if complete < from => None,

@@ -261,7 +261,7 @@ fn workload_options(
         let (times, over) = *scales.choose(rng).expect("there are some");
         let value = (default * times / over).max(1);
         let before = options.insert(option.field.to_owned(), value.into());
-        // What the default leaves out is met nowhere else.
+        // Runs with the defaults never do what an option of 0 leaves out.
         let likelihood = if default == 0 { 0.6 } else { 0.3 };
         // Processes as few as they are drawn at the least.
         if rng.random_bool(likelihood) && value != default && workload.validate(&options, nodes).is_ok() {

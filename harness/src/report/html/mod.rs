@@ -4,9 +4,9 @@
 //! - [`history`]: the operations, whatever their vocabulary;
 //! - [`bands`]: faults on nodes; [`series`]: figures in slots of time; [`tiles`]: the zoomed-out timeline;
 //!   [`columns`]: every operation, packed; [`pack`]: the packing;
-//! - [`witness`]: an anomaly, drawn; [`messages`]: its messages, where they were recorded; [`nodes`] and [`strips`]: the states of nodes; [`logs`], [`packets`] and
-//!   [`surroundings`]: the context of an anomaly; [`coverage`]: what was not exercised; [`words`]: figures in
-//!   words;
+//! - [`witness`]: an anomaly, drawn; [`messages`]: the messages around it; [`nodes`] and [`strips`]: the states of nodes;
+//!   [`logs`], [`packets`] and [`surroundings`]: the context of an anomaly; [`coverage`]: what was not exercised; [`words`]:
+//!   figures in words;
 //! - [`page`]: all of it on one page.
 //!
 //! The page's scripts and styles are in `harness/assets`.
@@ -249,7 +249,7 @@ pub struct EmbeddedRun {
     surroundings: Markup,
     /// The section on gaps in coverage.
     coverage: Markup,
-    /// The messages around the anomalies, if they were recorded.
+    /// The messages around the anomalies, if any were recorded or captured.
     messages: Option<Messages>,
 }
 
@@ -265,7 +265,7 @@ impl Embedded {
         }
     }
 
-    /// Returns the messages around the anomalies, if they were recorded.
+    /// Returns the messages around the anomalies, if any were recorded or captured.
     fn messages(&self) -> Option<&Messages> {
         self.of_run.as_ref()?.messages.as_ref()
     }
