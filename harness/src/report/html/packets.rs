@@ -38,6 +38,14 @@ pub struct Packet {
     pub segment: Option<Segment>,
 }
 
+impl Packet {
+    /// Whether nothing of it was forwarded, as the comment of the capture says.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        !self.fate.is_empty() && !self.fate.contains("forwarded")
+    }
+}
+
 /// A part of a TCP connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {

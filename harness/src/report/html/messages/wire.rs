@@ -70,7 +70,6 @@ pub fn messages<'a>(
 }
 
 fn message(packet: &Packet, content: Content) -> Message {
-    let dropped = !packet.fate.is_empty() && !packet.fate.contains("forwarded");
     Message {
         from: packet.from.clone(),
         to: packet.to.clone(),
@@ -78,7 +77,7 @@ fn message(packet: &Packet, content: Content) -> Message {
         process: None,
         sent: Some(packet.time),
         arrived: Vec::new(),
-        fate: if dropped { Fate::Lost } else { Fate::Unrecorded },
+        fate: if packet.is_lost() { Fate::Lost } else { Fate::Unrecorded },
     }
 }
 
