@@ -197,8 +197,12 @@ impl fmt::Display for Finding {
                 match object.agreement() {
                     Agreement::Diverged(one, other) => write!(
                         f,
-                        "{occasion}, the copies{of} at {} and {} were both at {}, and {} keys differ",
-                        one.node, other.node, one.position, object.different
+                        "{occasion}, the copies{of} at {} and {} were both at {}, and {} {}",
+                        one.node,
+                        other.node,
+                        one.position,
+                        object.different,
+                        if object.different == 1 { "key differs" } else { "keys differ" }
                     ),
                     Agreement::Same | Agreement::Apart => write!(f, "{occasion}, the copies{of} agreed"),
                 }
@@ -239,7 +243,7 @@ mod tests {
         let anomaly = finding.anomaly();
         assert_eq!(
             anomaly.summary,
-            "after the last heal, the copies at n1 and n3 were both at 812, and 1 keys differ"
+            "after the last heal, the copies at n1 and n3 were both at 812, and 1 key differs"
         );
         let named: Vec<String> = anomaly.objects.iter().map(ToString::to_string).collect();
         assert_eq!(named, ["key r17", "node n1", "node n3"]);

@@ -149,7 +149,10 @@ impl fmt::Display for Comparison {
         match (diverged.is_empty(), self.open()) {
             (false, _) => f.write_str(&diverged.join(", ")),
             (true, Some(open)) => f.write_str(&open),
-            (true, None) => write!(f, "{copies} nodes held the same ({same} objects compared)"),
+            (true, None) => {
+                let objects = if same == 1 { "object" } else { "objects" };
+                write!(f, "{copies} nodes held the same ({same} {objects} compared)")
+            }
         }
     }
 }
