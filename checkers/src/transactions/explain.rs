@@ -7,6 +7,7 @@ use super::cycle::{Cycle, Step};
 use super::facts::{Facts, Place};
 use super::finding::Finding;
 use super::graph::{Dependency, Level, NO_KEY};
+use super::proof::{Lemma, Proof};
 use crate::verdict::{Anomaly, AnomalyKind, Object, ObjectKind, RelationKind, Role};
 use crate::witness::{Describe, Op, Statement, Witness, say};
 
@@ -114,31 +115,10 @@ pub(super) fn cycle<R: Shown>(facts: &Facts<'_, R>, reasons: &impl Reasons<R>, c
     let others: Vec<Op> = evidence.filter(|op| !roles.iter().any(|(known, _)| known == op)).collect();
     roles.extend(others.into_iter().map(|op| (op, Role::Evidence)));
     let witness = Witness::of(objects, facts.operations, &keys, roles);
-    let mut argument: Vec<Statement> = Vec::new();
-    for step in steps {
-        argument.push(match (step.dependency, step.level) {
-            (Dependency::Order, Level::RealTime) => witness.before(step.from, step.to),
-            (Dependency::Order, _) => {
-                let process = facts.operations[step.from as usize].process;
-                let (from, to) = (witness.named(step.from), witness.named(step.to));
-                say(format!("Process {process} did {from} before {to}."), &[step.from, step.to]).relates(
-                    RelationKind::Process,
-                    step.from,
-                    step.to,
-                )
-            }
-            _ => reasons.because(facts, step, &witness),
-        });
-    }
+    let mut argument: Vec<Statement> =
+        steps.iter().map(|step| because(facts, reasons, step, &witness)).collect();
     let around: Vec<&str> = steps.iter().map(|step| witness.label(step.from)).collect();
-    let all: Vec<Op> = steps.iter().map(|step| step.from).collect();
-    argument.push(say(
-        format!(
-            "So each of {} had to come before the next, and the last before the first.",
-            around.join(", ")
-        ),
-        &all,
-    ));
+    argument.push(around_again(steps, &witness));
     let summary = format!(
         "{}: {} transactions had to come before each other, in a cycle: {} and {} again",
         cycle.kind,
@@ -147,6 +127,120 @@ pub(super) fn cycle<R: Shown>(facts: &Facts<'_, R>, reasons: &impl Reasons<R>, c
         around[0]
     );
     witness.anomaly(cycle.kind, None, summary, argument)
+}
+
+/// Explains a step.
+fn because<R: Shown>(
+    facts: &Facts<'_, R>,
+    reasons: &impl Reasons<R>,
+    step: &Step,
+    witness: &Witness,
+) -> Statement {
+    match (step.dependency, step.level) {
+        (Dependency::Order, Level::RealTime) => witness.before(step.from, step.to),
+        (Dependency::Order, _) => {
+            let process = facts.operations[step.from as usize].process;
+            let (from, to) = (witness.named(step.from), witness.named(step.to));
+            say(format!("Process {process} did {from} before {to}."), &[step.from, step.to]).relates(
+                RelationKind::Process,
+                step.from,
+                step.to,
+            )
+        }
+        _ => reasons.because(facts, step, witness),
+    }
+}
+
+/// Says what the steps of a cycle amount to.
+fn around_again(steps: &[Step], witness: &Witness) -> Statement {
+    let around: Vec<&str> = steps.iter().map(|step| witness.label(step.from)).collect();
+    let all: Vec<Op> = steps.iter().map(|step| step.from).collect();
+    let sentence = format!(
+        "So each of {} had to come before the next, and the last before the first.",
+        around.join(", ")
+    );
+    say(sentence, &all)
+}
+
+/// Describes the proof that no order of transactions explains the answers.
+pub(super) fn proof(
+    facts: &Facts<'_, Held>,
+    reasons: &impl Reasons<Held>,
+    kind: AnomalyKind,
+    proof: &Proof,
+) -> Anomaly {
+    let derived: Vec<(Op, Op)> = proof.lemmas.iter().map(|lemma| (lemma.so.from, lemma.so.to)).collect();
+    let is_derived = |step: &Step| derived.contains(&(step.from, step.to));
+    let all_steps = || proof.lemmas.iter().flat_map(|lemma| &lemma.way).chain(&proof.cycle);
+    let keys = keys(facts, all_steps().map(|step| step.key).chain(proof.lemmas.iter().map(|it| it.so.key)));
+    let objects = keys.iter().map(|key| Object::new(ObjectKind::Key, key)).collect();
+    let mut roles: Vec<(Op, Role)> = proof.cycle.iter().map(|step| (step.from, Role::Transaction)).collect();
+    let shown = all_steps().filter(|step| !is_derived(step)).flat_map(|step| reasons.evidence(facts, step));
+    let named = proof.lemmas.iter().flat_map(|lemma| {
+        let so = lemma.so;
+        [so.from, so.to, so.between.0, so.between.1]
+    });
+    let others: Vec<Op> =
+        all_steps().flat_map(|step| [step.from, step.to]).chain(named).chain(shown).collect();
+    for op in others {
+        if !roles.iter().any(|(known, _)| *known == op) {
+            roles.push((op, Role::Evidence));
+        }
+    }
+    let witness = Witness::of(objects, facts.operations, &keys, roles);
+    let mut argument: Vec<Statement> = Vec::new();
+    let mut said: Vec<(Op, Op)> = Vec::new();
+    let mut explain = |steps: &[Step], argument: &mut Vec<Statement>| {
+        for step in steps {
+            let ends = (step.from, step.to);
+            if !is_derived(step) && !said.contains(&ends) {
+                said.push(ends);
+                argument.push(because(facts, reasons, step, &witness));
+            }
+        }
+    };
+    for Lemma { way, so } in &proof.lemmas {
+        explain(way, &mut argument);
+        let key = facts.keys[so.key as usize];
+        let label = |op: Op| witness.label(op);
+        let (from, to, (first, second)) = (so.from, so.to, so.between);
+        let sentence = if so.dependency == Dependency::Inferred {
+            format!(
+                "{} came before {}, and both {} and {} wrote {key}, which {} read from {}: so {} came before {}.",
+                label(from),
+                label(second),
+                label(from),
+                label(to),
+                label(second),
+                label(to),
+                label(from),
+                label(to)
+            )
+        } else {
+            format!(
+                "{} came before {}, both wrote {key}, and {} read it from {}: so {} came before {}.",
+                label(first),
+                label(to),
+                label(from),
+                label(first),
+                label(from),
+                label(to)
+            )
+        };
+        let relation = match so.dependency {
+            Dependency::Inferred => RelationKind::WriteWrite,
+            _ => RelationKind::ReadWrite,
+        };
+        argument.push(say(sentence, &[from, to, first, second]).relates(relation, from, to));
+    }
+    explain(&proof.cycle, &mut argument);
+    argument.push(around_again(&proof.cycle, &witness));
+    let around: Vec<&str> = proof.cycle.iter().map(|step| witness.label(step.from)).collect();
+    let summary = format!(
+        "{kind}: no order explains every answer; {} had to come before each other, in a cycle",
+        around.join(", ")
+    );
+    witness.anomaly(kind, None, summary, argument)
 }
 
 /// Returns the kind of relation of a step.

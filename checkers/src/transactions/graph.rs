@@ -162,11 +162,16 @@ impl Graph {
 
     /// Returns the order of time and of processes between the transactions that take part.
     pub(super) fn of_time<R: Answer>(facts: &Facts<'_, R>) -> Self {
+        Self::of_time_among(facts, |_| true)
+    }
+
+    /// Returns the order of time and of processes between those that take part and for which `is_one` holds.
+    pub(super) fn of_time_among<R: Answer>(facts: &Facts<'_, R>, is_one: impl Fn(Op) -> bool) -> Self {
         let count = facts.operations.len();
         let mut graph = Self::new(count);
         let mut last_of_process: FxHashMap<u64, Op> = FxHashMap::default();
         let mut ends: Vec<(u64, Op)> = Vec::with_capacity(count);
-        for op in facts.taking() {
+        for op in facts.taking().filter(|op| is_one(*op)) {
             if let Some(end) = facts.end(op) {
                 ends.push((end, op));
             }
@@ -180,7 +185,7 @@ impl Graph {
         graph.edges.reserve(3 * ends.len());
         let mut ends = ends.into_iter().peekable();
         let (mut joint, mut open) = (None, false);
-        for op in facts.taking() {
+        for op in facts.taking().filter(|op| is_one(*op)) {
             let begin = facts.operations[op as usize].index;
             while let Some((end, ended)) = ends.next_if(|(end, _)| *end < begin) {
                 if !open {
@@ -200,6 +205,18 @@ impl Graph {
             }
         }
         graph
+    }
+
+    /// Returns the graph with the edges of `other`, of the same operations.
+    pub(super) fn with(mut self, other: &Self) -> Self {
+        let number = |node: Node| {
+            if node < other.joints_from { node } else { node + self.joints.len() as Node }
+        };
+        let edges =
+            other.edges.iter().map(|edge| Edge { from: number(edge.from), to: number(edge.to), ..*edge });
+        self.edges.extend(edges);
+        self.joints.extend(&other.joints);
+        self
     }
 
     /// Returns the number of nodes.

@@ -13,14 +13,13 @@
 //! the transactions explains every answer, since the order of each list is known except for the appends that
 //! no read shows. The order of a register's versions is known only in part. Possibly no order explains every
 //! answer although no cycle shows it; this is NP-hard to decide (Papadimitriou, 1979). If no anomaly is
-//! found, `order` and `search` look for an order: the verdict is valid if they find one, and unknown
-//! otherwise.
+//! found, `order` looks for an order, and `proof` for a proof that there is none: the verdict is unknown if neither is found.
 //!
 //! Predicates are not examined, since the vocabularies do not have them. Repeatable read is therefore
 //! serializability of everything else.
 //!
 //! In reading order: `model`: the anomalies that refute a model; `facts`: a history by key; `list` and `register`:
-//! versions; `graph` and `cycle`; `visibility`; `order` and `search`; `finding`, `explain` and `reasons`: the
+//! versions; `graph` and `cycle`; `visibility`; `order`, with `serial` and `proof`, and `search`; `finding`, `explain` and `reasons`: the
 //! sentences of the report; `single`: registers whose operations are transactions; `sessions`: what each process that uses such
 //! registers may rely on.
 
@@ -32,9 +31,11 @@ mod graph;
 mod list;
 mod model;
 mod order;
+mod proof;
 mod reasons;
 mod register;
 mod search;
+mod serial;
 mod sessions;
 mod single;
 mod visibility;
@@ -56,6 +57,7 @@ use facts::{Facts, Fate};
 use finding::Finding;
 use graph::{Graph, Part};
 use model::forbids;
+use order::Order;
 pub use sessions::check_session_guarantees;
 pub use single::check_registers_by_model;
 use visibility::Accessed;
@@ -130,12 +132,18 @@ pub fn check_rw_register(
     let parts = keys(&facts).map(|key| versions[key as usize].depend(&facts, key)).collect();
     let graph = check.cycles(parts, &versions);
     check.visibility(&versions, &graph);
-    if check.may_be_valid()
-        && let Some(reason) = order::undecided(&facts, &versions, &graph, promise, interrupt)
-    {
-        check.reasons.push(reason);
-        // The order may not exist because of the visibility of writes, which can be decided.
-        check.visible(&versions, &graph, ConsistencyModel::Causal);
+    if check.may_be_valid() {
+        match order::of_registers(&facts, &versions, &graph, promise, interrupt) {
+            Order::Found => {}
+            Order::Contradiction(kind, proof) => {
+                check.found.add(kind, || explain::proof(&facts, &versions, kind, &proof));
+            }
+            Order::Undecided(reason) => {
+                check.reasons.push(reason);
+                // The order may not exist because of the visibility of writes, which can be decided.
+                check.visible(&versions, &graph, ConsistencyModel::Causal);
+            }
+        }
     }
     check.finish()
 }

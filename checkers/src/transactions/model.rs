@@ -34,15 +34,15 @@ fn weakest_forbidding(kind: AnomalyKind) -> &'static [ConsistencyModel] {
         Kind::CausalityViolation => &[Model::Causal],
         Kind::GSingle => &[Model::ConsistentView, Model::RepeatableRead],
         Kind::GNonadjacent => &[Model::SnapshotIsolation, Model::RepeatableRead],
-        Kind::G2Item => &[Model::RepeatableRead],
+        Kind::G2Item | Kind::NotSerializable => &[Model::RepeatableRead],
         Kind::G0Process => &[Model::StrongSessionReadUncommitted],
         Kind::G1cProcess => &[Model::StrongSessionReadCommitted],
         Kind::GSingleProcess | Kind::GNonadjacentProcess => &[Model::StrongSessionSnapshotIsolation],
-        Kind::G2ItemProcess => &[Model::StrongSessionSerializable],
+        Kind::G2ItemProcess | Kind::NotSerializableProcess => &[Model::StrongSessionSerializable],
         Kind::G0Realtime => &[Model::StrongReadUncommitted],
         Kind::G1cRealtime => &[Model::StrongReadCommitted],
         Kind::GSingleRealtime | Kind::GNonadjacentRealtime => &[Model::StrongSnapshotIsolation],
-        Kind::G2ItemRealtime => &[Model::StrictSerializable],
+        Kind::G2ItemRealtime | Kind::NotSerializableRealtime => &[Model::StrictSerializable],
         _ => &[],
     }
 }

@@ -3,8 +3,8 @@
 //!
 //! An order in which the transactions could have happened one after the other, in real time, satisfies every
 //! model. If none is found and less is promised, an order is sought that keeps only the order of processes,
-//! or only data dependencies ([`search`]). For snapshot isolation and weaker models, each transaction may
-//! also take its snapshot long before it commits. For models that do not demand one order, the versions of
+//! or only data dependencies ([`serial`]). For snapshot isolation and weaker models, each transaction may
+//! also take its snapshot long before it commits ([`search`](super::search)). For models that do not demand one order, the versions of
 //! each object are put into some order that agrees with the known dependencies. All dependencies are then
 //! known, and so is whether a cycle exists that the promise forbids.
 
@@ -21,33 +21,45 @@ use super::facts::Facts;
 use super::graph::{Dependency, Graph, Level, Node, Part};
 use super::list;
 use super::model::forbids;
+use super::proof::Proof;
 use super::register::Versions;
-use super::search::{Isolation, Search};
+use super::search::Search;
+use super::serial::{self, Serial};
 use super::visibility::{Access, Accessed};
-use crate::verdict::Reason;
+use crate::verdict::{AnomalyKind, Reason};
 
-/// Returns why the verdict is unknown, if no order of transactions on registers was found that the promise
-/// allows.
-pub(super) fn undecided(
+/// Whether an order explains the answers.
+pub(super) enum Order {
+    /// One does that the promise allows.
+    Found,
+    /// None does, and the promise demands one: the anomaly, and its proof.
+    Contradiction(AnomalyKind, Proof),
+    /// None was found.
+    Undecided(Reason),
+}
+
+/// Looks for an order of transactions on registers that the promise allows.
+pub(super) fn of_registers(
     facts: &Facts<'_, Held>,
     versions: &Vec<Versions<'_>>,
     graph: &Graph,
     promise: Model,
     interrupt: &AtomicBool,
-) -> Option<Reason> {
+) -> Order {
     // These models allow any order of writes that agrees with the dependencies, and one exists if they have
     // no cycle.
     let needs_none = [Model::Causal, Model::StrongReadCommitted];
     if needs_none.into_iter().any(|model| model.implies(promise)) {
-        return None;
+        return Order::Found;
     }
     let lowest = level(promise);
     let accesses = versions.accesses(facts);
-    let finds = |level, isolation| Search::new(facts, &accesses, graph, level, isolation).finds(interrupt);
-    let mut levels = vec![Level::RealTime, lowest];
-    levels.dedup();
-    if levels.into_iter().any(|level| finds(level, Isolation::Serial)) {
-        return None;
+    match serial(facts, &accesses, graph, lowest, interrupt) {
+        Serial::Found => return Order::Found,
+        Serial::Contradiction(proof) if forbids(promise, not_serializable(proof.level())) => {
+            return Order::Contradiction(not_serializable(proof.level()), proof);
+        }
+        Serial::Contradiction(_) | Serial::Undecided => {}
     }
     if !promise.implies(Model::RepeatableRead) {
         let places = places(facts, graph, lowest);
@@ -57,11 +69,54 @@ pub(super) fn undecided(
         for part in parts {
             ordered.add(part);
         }
-        if is_kept(facts, &ordered, promise) || finds(lowest, Isolation::Snapshot) {
-            return None;
+        if is_kept(facts, &ordered, promise) || Search::new(facts, &accesses, graph, lowest).finds(interrupt)
+        {
+            return Order::Found;
         }
     }
-    Some(not_found(promise, "of the transactions was found that explains every answer", interrupt))
+    Order::Undecided(not_found(
+        promise,
+        "of the transactions was found that explains every answer",
+        interrupt,
+    ))
+}
+
+/// Searches for an order of the transactions one after the other, by data and by what `lowest` adds to it.
+///
+/// Most databases keep more: the order of real time, perhaps only of the transactions that write, while reads may
+/// be answered from old copies. With more order there is less to search, so that these come first.
+fn serial<R: Shown>(
+    facts: &Facts<'_, R>,
+    accesses: &[Access],
+    graph: &Graph,
+    lowest: Level,
+    interrupt: &AtomicBool,
+) -> Serial {
+    let search = |graph: &Graph| serial::search(facts, accesses, graph, interrupt);
+    if lowest < Level::RealTime {
+        if matches!(search(&graph.only(|edge| edge.level <= Level::RealTime)), Serial::Found) {
+            return Serial::Found;
+        }
+        let mut writes = vec![false; facts.operations.len()];
+        for access in accesses.iter().filter(|access| access.writes) {
+            writes[access.op as usize] = true;
+        }
+        let of_writers = Graph::of_time_among(facts, |op| writes[op as usize]);
+        let known = graph.only(|edge| edge.level <= lowest);
+        if matches!(search(&known.with(&of_writers)), Serial::Found) {
+            return Serial::Found;
+        }
+    }
+    search(&graph.only(|edge| edge.level <= lowest))
+}
+
+/// Returns the kind of the anomaly that no order of the transactions one after the other explains every answer.
+fn not_serializable(level: Level) -> AnomalyKind {
+    match level {
+        Level::Data => AnomalyKind::NotSerializable,
+        Level::Process => AnomalyKind::NotSerializableProcess,
+        Level::RealTime => AnomalyKind::NotSerializableRealtime,
+    }
 }
 
 /// Returns why the verdict is unknown, if no order was found for the appends that no read shows. Only
@@ -78,8 +133,7 @@ pub(super) fn undecided_appends(
     }
     let lowest = level(promise);
     let accesses: Vec<Access> = versions.accesses(facts);
-    let finds = |isolation| Search::new(facts, &accesses, graph, lowest, isolation).finds(interrupt);
-    if finds(Isolation::Serial) {
+    if matches!(serial(facts, &accesses, graph, lowest, interrupt), Serial::Found) {
         return None;
     }
     if !promise.implies(Model::RepeatableRead) {
@@ -89,7 +143,8 @@ pub(super) fn undecided_appends(
         for part in (0..).zip(versions).map(part) {
             ordered.add(part);
         }
-        if is_kept(facts, &ordered, promise) || finds(Isolation::Snapshot) {
+        if is_kept(facts, &ordered, promise) || Search::new(facts, &accesses, graph, lowest).finds(interrupt)
+        {
             return None;
         }
     }

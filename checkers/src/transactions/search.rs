@@ -1,14 +1,9 @@
-//! A search for an order of transactions that explains every answer.
+//! A search for an order of snapshots and commits that explains every answer, as snapshot isolation allows.
 //!
-//! The dependencies give a partial order. Among the transactions that may come next, the search takes one
-//! that reads the current versions and does not overwrite a version that others have yet to read. A
-//! transaction that only reads is taken at once, since that is never wrong; otherwise the one due first is
-//! taken. If none can be taken, the last choice between writers was wrong, and the next one is tried. States
-//! without a solution are remembered.
-//!
-//! Under snapshot isolation a transaction is taken in two steps. It first reads, and holds the objects that
-//! it is going to write. It then writes as soon as no transaction has yet to read the versions that it
-//! overwrites. Only the first step of a writer is a choice.
+//! The dependencies give a partial order. A transaction is taken in two steps. It first reads the current
+//! versions, and holds the objects that it is going to write. It then writes, as soon as no transaction has yet to read
+//! the versions that it overwrites. Only the first step of a writer is a choice: the one due first is taken. If no step
+//! can be taken, the last choice was wrong, and the next one is tried. States without a solution are remembered.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -29,15 +24,6 @@ const LOOKS_PER_STEP: u64 = 400;
 /// The number of ready steps examined at a time: those due last do not matter yet.
 const LOOKS_AT_ONCE: usize = 5_000;
 
-/// The isolation of transactions from each other.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Isolation {
-    /// They run one after the other.
-    Serial,
-    /// Each has a snapshot and commits later; no other transaction writes its objects in between.
-    Snapshot,
-}
-
 /// The effect of a transaction on one object, with versions numbered over all objects.
 #[derive(Clone, Copy)]
 struct InObject {
@@ -47,7 +33,6 @@ struct InObject {
 }
 
 pub(super) struct Search {
-    isolation: Isolation,
     /// The first step that belongs to a joint.
     joints_from: Node,
     /// The successors of each step.
@@ -93,16 +78,9 @@ impl Search {
         accesses: &[Access],
         graph: &Graph,
         level: Level,
-        isolation: Isolation,
     ) -> Self {
-        let (edges, factor) = match isolation {
-            Isolation::Serial => {
-                let allowed = graph.edges.iter().filter(|edge| edge.level <= level);
-                (allowed.map(|edge| (edge.from, edge.to)).collect(), 1)
-            }
-            Isolation::Snapshot => (order::of_snapshots(facts, graph, level), 2),
-        };
-        let steps = factor * graph.nodes();
+        let edges = order::of_snapshots(facts, graph, level);
+        let steps = 2 * graph.nodes();
         let (mut starts, mut waits) = (vec![0_u32; steps + 1], vec![0_u32; steps]);
         for (from, to) in &edges {
             starts[*from as usize + 1] += 1;
@@ -140,8 +118,7 @@ impl Search {
             parts.push(InObject { key: access.key, found, left: access.writes.then(|| (keys + at) as u32) });
         }
         let mut search = Self {
-            isolation,
-            joints_from: factor as Node * graph.joints_from,
+            joints_from: 2 * graph.joints_from,
             starts,
             ends,
             waits,
@@ -154,7 +131,7 @@ impl Search {
             taking: (0..count as Op).map(|op| facts.takes_part(op)).collect(),
             free: BTreeSet::new(),
             writers: BTreeSet::new(),
-            taken: Vec::with_capacity(factor * count),
+            taken: Vec::with_capacity(2 * count),
             state: 0,
             looks: 0,
         };
@@ -167,16 +144,13 @@ impl Search {
     }
 
     /// Returns the transaction of a step.
-    fn op(&self, step: Node) -> Op {
-        if self.isolation == Isolation::Serial { step } else { step / 2 }
+    fn op(step: Node) -> Op {
+        step / 2
     }
 
-    fn reads(&self, step: Node) -> bool {
-        self.isolation == Isolation::Serial || step.is_multiple_of(2)
-    }
-
-    fn commits(&self, step: Node) -> bool {
-        self.isolation == Isolation::Serial || !step.is_multiple_of(2)
+    /// Whether it is the step in which a transaction reads; in the other one it writes.
+    fn reads(step: Node) -> bool {
+        step.is_multiple_of(2)
     }
 
     /// Returns when each step is due.
@@ -196,7 +170,7 @@ impl Search {
             }
             at += 1;
         }
-        let end = |step: Node| if step < self.joints_from { facts.end(self.op(step)) } else { None };
+        let end = |step: Node| if step < self.joints_from { facts.end(Self::op(step)) } else { None };
         let mut due: Vec<u64> = (0..steps as Node).map(|step| end(step).unwrap_or(u64::MAX)).collect();
         for step in sorted.into_iter().rev() {
             let earliest = self.after(step).map(|after| due[self.ends[after] as usize]).min();
@@ -206,14 +180,14 @@ impl Search {
     }
 
     fn parts(&self, step: Node) -> Range<usize> {
-        let op = self.op(step) as usize;
+        let op = Self::op(step) as usize;
         self.first_part[op] as usize..self.first_part[op + 1] as usize
     }
 
     /// Returns whether an order was found.
     pub(super) fn finds(mut self, interrupt: &AtomicBool) -> bool {
         let transactions = self.taking.iter().filter(|takes_part| **takes_part).count();
-        let all = if self.isolation == Isolation::Serial { transactions } else { 2 * transactions };
+        let all = 2 * transactions;
         let looks_max = LOOKS_PER_STEP * (all as u64 + 1_000);
         let first: Vec<Node> =
             (0..self.waits.len() as Node).filter(|step| self.waits[*step as usize] == 0).collect();
@@ -275,7 +249,7 @@ impl Search {
     }
 
     fn can_be_taken(&self, step: Node) -> bool {
-        let (reads, commits) = (self.reads(step), self.commits(step));
+        let reads = Self::reads(step);
         self.parts[self.parts(step)].iter().all(|part| {
             let current = self.current[part.key as usize];
             let finds_it = part.found == Some(current);
@@ -283,13 +257,13 @@ impl Search {
             let can_read = part.found.is_none() || finds_it;
             let can_hold = part.left.is_none() || !self.held[part.key as usize];
             let can_write = part.left.is_none() || others == 0;
-            (!reads || (can_read && can_hold)) && (!commits || can_write)
+            if reads { can_read && can_hold } else { can_write }
         })
     }
 
     /// Returns whether it matters when the step is taken.
     fn is_choice(&self, step: Node) -> bool {
-        self.reads(step) && self.parts[self.parts(step)].iter().any(|part| part.left.is_some())
+        Self::reads(step) && self.parts[self.parts(step)].iter().any(|part| part.left.is_some())
     }
 
     /// Returns the set in which a ready step waits.
@@ -302,7 +276,7 @@ impl Search {
         let mut released = vec![step];
         while let Some(step) = released.pop() {
             if step < self.joints_from {
-                if self.taking[self.op(step) as usize] {
+                if self.taking[Self::op(step) as usize] {
                     let due = self.due[step as usize];
                     self.waiting(step).insert((due, step));
                 }
@@ -347,7 +321,7 @@ impl Search {
         let state = self.state;
         let due = self.due[step as usize];
         self.waiting(step).remove(&(due, step));
-        let (reads, commits) = (self.reads(step), self.commits(step));
+        let reads = Self::reads(step);
         let before =
             self.parts[self.parts(step)].iter().map(|part| self.current[part.key as usize]).collect();
         for at in self.parts(step) {
@@ -356,8 +330,8 @@ impl Search {
                 self.to_read[found as usize] -= 1;
             }
             if let Some(left) = left {
-                self.held[key as usize] = !commits;
-                if commits {
+                self.held[key as usize] = reads;
+                if !reads {
                     let current = &mut self.current[key as usize];
                     self.state ^= mixed(u64::from(*current) << 1 | 1) ^ mixed(u64::from(left) << 1 | 1);
                     *current = left;
@@ -377,7 +351,7 @@ impl Search {
     fn undo(&mut self) -> Option<Node> {
         let Taken { step, before, state } = self.taken.pop()?;
         self.bind(step);
-        let reads = self.reads(step);
+        let reads = Self::reads(step);
         for (at, before) in self.parts(step).zip(before) {
             let InObject { key, found, left } = self.parts[at];
             if let (Some(found), true) = (found, reads) {

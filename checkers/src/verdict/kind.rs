@@ -120,6 +120,15 @@ pub enum AnomalyKind {
     /// The same, where real time takes part.
     #[serde(rename = "G2-item-realtime")]
     G2ItemRealtime,
+    /// No order of the transactions, one after the other, explains every answer.
+    #[serde(rename = "not-serializable")]
+    NotSerializable,
+    /// The same, where the order of a process's transactions takes part.
+    #[serde(rename = "not-serializable-process")]
+    NotSerializableProcess,
+    /// The same, where real time takes part.
+    #[serde(rename = "not-serializable-realtime")]
+    NotSerializableRealtime,
     /// A read within a transaction does not agree with what the transaction read or wrote before.
     #[serde(rename = "internal")]
     Internal,
@@ -219,6 +228,9 @@ impl AnomalyKind {
             Self::G2Item => "G2-item",
             Self::G2ItemProcess => "G2-item-process",
             Self::G2ItemRealtime => "G2-item-realtime",
+            Self::NotSerializable => "not-serializable",
+            Self::NotSerializableProcess => "not-serializable-process",
+            Self::NotSerializableRealtime => "not-serializable-realtime",
             Self::Internal => "internal",
             Self::DirtyUpdate => "dirty-update",
             Self::CyclicVersions => "cyclic-versions",

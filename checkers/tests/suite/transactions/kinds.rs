@@ -141,6 +141,23 @@ fn each_kind_is_found_in_registers() {
         ),
         ("0 1-9 rx wy2; 1 2-10 ry wx1", "G2-item", "strong-snapshot-isolation"),
         (
+            "0 1-20 wx1 wy1; 1 2-21 wx2; 2 3-22 wy2; 3 4-23 rx2 ry1; 4 5-24 rx1 ry2",
+            "not-serializable",
+            "strong-snapshot-isolation",
+        ),
+        ("0 1-20 wx1 wy1; 1 2-21 wx2; 2 3-22 wy2; 3 4-23 rx2 ry1; 4 5-24 rx1", "", "strict-serializable"),
+        (
+            "0 1-20 wy7 wz1; 1 2-3 rz1; 1 4-21 wx8 wy9; 3 5-22 ry7 rx8",
+            "not-serializable-process",
+            "serializable strong-snapshot-isolation",
+        ),
+        (
+            "0 1-20 wy7 wz1; 1 2-3 rz1; 2 4-21 wx8 wy9; 3 5-22 ry7 rx8",
+            "not-serializable-realtime",
+            "strong-session-serializable strong-snapshot-isolation",
+        ),
+        ("0 1-20 wy7 wz1; 1 2-5 rz1; 2 4-21 wx8 wy9; 3 6-22 ry7 rx8", "", "strict-serializable"),
+        (
             "0 1-2 wx1 rx2; 1 3-4 wx2",
             "G1c-realtime G-single-realtime internal",
             "consistent-view repeatable-read strong-session-read-committed strong-read-uncommitted",

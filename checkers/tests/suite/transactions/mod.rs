@@ -136,7 +136,7 @@ const fn shape(clients: u64, seed: u64) -> store::Shape {
 #[test]
 fn a_store_without_faults_is_strict_serializable() {
     let never = AtomicBool::new(false);
-    for (clients, seed) in [(3, 1), (10, 2), (30, 3)] {
+    for (clients, seed) in [(3, 1), (10, 2), (30, 3), (90, 4)] {
         let lists = store::simulate::<Elements>(&shape(clients, seed));
         let report = check_list_append(&lists, ConsistencyModel::StrictSerializable, &never);
         assert_eq!(report.verdict, Verdict::Valid, "{clients} clients");
