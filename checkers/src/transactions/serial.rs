@@ -35,6 +35,9 @@ const ENTRIES_MAX: usize = 1 << 27;
 /// The number of clocks' entries compared, per transaction, before the search gives up.
 const WORK_PER_TRANSACTION: u64 = 40_000;
 
+/// The length of the list of what is to be undone at which earlier choices become final: about 100 MB.
+const UNDO_MAX: usize = 1 << 22;
+
 /// The number of transactions at which a search may take as long as with more.
 const SMALL: u64 = 100_000;
 
@@ -154,7 +157,6 @@ pub(super) fn search<R: Shown>(
                 .map_or(Serial::Undecided, Serial::Contradiction);
         }
     }
-    search.undo.clear();
     (search.is_proving, search.derived) = (false, Vec::new());
     if search.finds() { Serial::Found } else { Serial::Undecided }
 }
@@ -409,7 +411,7 @@ impl<'a> Search<'a> {
         for chain in 0..self.width {
             let (theirs, mine) = (self.clocks[source + chain], self.clocks[target + chain]);
             if theirs > mine {
-                self.undo.push(Undo::Entry(target + chain, mine));
+                self.note(Undo::Entry(target + chain, mine));
                 self.clocks[target + chain] = theirs;
                 rises = true;
             }
@@ -421,10 +423,17 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
+    /// Keeps what is to be undone: nothing before the first choice.
+    fn note(&mut self, undo: Undo) {
+        if !self.is_proving {
+            self.undo.push(undo);
+        }
+    }
+
     /// Adds an edge that is not known.
     fn add(&mut self, from: Op, to: Op) -> Result<(), Halt> {
         self.added[from as usize].push(to);
-        self.undo.push(Undo::Edge(from, to));
+        self.note(Undo::Edge(from, to));
         if !self.taken[from as usize] {
             self.bind(to);
             if self.taken[to as usize] {
@@ -635,6 +644,10 @@ impl<'a> Search<'a> {
         // The last writer tried in this state, not to be tried again.
         let mut tried: Option<(u64, Op)> = None;
         while order.len() < self.count {
+            if self.undo.len() > UNDO_MAX {
+                self.undo.clear();
+                choices.clear();
+            }
             let length = self.undo.len();
             let free = if tried.is_none() { self.free.first().copied() } else { None };
             let next = match (free, tried) {
