@@ -56,8 +56,8 @@ pub enum Bug {
     OldOwnerServes,
     /// An answer that arrives when its slots have begun to move is taken for a refusal.
     RetriedAfterMove,
-    /// A move that did not end is carried out again from its first step.
-    MoveStartedOver,
+    /// A shard that gives slots away keeps their keys.
+    DroppedKeysStay,
 }
 
 /// Returns every seeded bug.
@@ -215,14 +215,13 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             nodes_min: 1,
         },
         BugSpec {
-            name: "move-started-over".into(),
-            defect: "a move whose next step fails is carried out again from the first one, and the new owner takes the keys again"
-                .into(),
-            resembles: Some("a job that is repeated after a crash although its steps are not idempotent".into()),
-            anomaly: "keys that were written at their new owner get the values back that they had before the move".into(),
+            name: "dropped-keys-stay".into(),
+            defect: "a shard that gives slots away keeps their keys, which nothing reads as long as the slots are elsewhere".into(),
+            resembles: Some("Elasticsearch's dangling indices, which return with a node that missed their deletion".into()),
+            anomaly: "a key that was deleted at its new owner comes back when its slot does".into(),
             modes: vec!["sharded".into()],
             options: BTreeMap::new(),
-            nodes_min: 2,
+            nodes_min: 1,
         },
     ]
 }

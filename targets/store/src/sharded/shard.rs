@@ -173,11 +173,7 @@ impl Slots {
             }
             self.part = Some(Part::Destination { plan: plan.clone(), after: None });
         } else if plan.number == self.latest && self.part.is_none() {
-            if self.bug != Some(Bug::MoveStartedOver) {
-                return Progress::Done;
-            }
-            // The bug: nothing says that the keys have arrived before, and been written since.
-            self.part = Some(Part::Destination { plan: plan.clone(), after: None });
+            return Progress::Done;
         }
         let Some(Part::Destination { plan: present, after: expected }) = &mut self.part else {
             return Progress::Over;
@@ -214,7 +210,10 @@ impl Slots {
                     .filter(|(key, _)| plan.slots.contains(slot_of(key)))
                     .map(|(key, _)| key.clone())
                     .collect();
-                gone.into_iter().for_each(|key| values.put(key, None));
+                // The bug: nothing reads them any more, as long as the slots are elsewhere.
+                if self.bug != Some(Bug::DroppedKeysStay) {
+                    gone.into_iter().for_each(|key| values.put(key, None));
+                }
                 self.part = None;
                 Progress::Done
             }

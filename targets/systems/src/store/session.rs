@@ -105,9 +105,10 @@ pub(super) fn error_reply(error: &str) -> RequestError {
     match error.split(' ').next() {
         // The last two are those of a Redis replica, which refuses the command before it does anything.
         Some("CLUSTERDOWN" | "READONLY" | "MASTERDOWN") => RequestError::definite(CauseKind::NoLeader, text),
-        // So does a Redis that loads its data, lacks replicas, or cannot save, and one that discards a transaction.
+        // The store's own, of keys in several shards. So does a Redis that loads its data, lacks replicas, or cannot save, and one that discards a transaction.
         Some(
-            "ERR" | "LOADING" | "NOREPLICAS" | "MISCONF" | "WRONGTYPE" | "NOAUTH" | "NOPERM" | "EXECABORT",
+            "ERR" | "LOADING" | "NOREPLICAS" | "MISCONF" | "WRONGTYPE" | "NOAUTH" | "NOPERM" | "EXECABORT"
+            | "CROSSSLOT",
         ) => RequestError::definite(CauseKind::Rejected, text),
         _ => RequestError::open(CauseKind::Unknown, text),
     }
