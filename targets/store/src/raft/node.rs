@@ -54,6 +54,8 @@ struct Inner {
 
 /// The group that a node takes part in.
 pub struct Group {
+    /// The shard that it replicates; `None` where there are no shards.
+    pub shard: Option<u8>,
     /// The folder of its data.
     pub folder: PathBuf,
     /// Its state before the first entry of the log.
@@ -65,7 +67,7 @@ pub struct Group {
 impl Group {
     /// Returns the only group of a node, which holds every key.
     pub fn whole(config: &Config) -> Self {
-        Self { folder: config.data.clone(), state: Shard::default(), first: 0 }
+        Self { shard: None, folder: config.data.clone(), state: Shard::default(), first: 0 }
     }
 }
 
@@ -141,7 +143,7 @@ impl RaftNode {
             quorum_silence_max,
         };
         let node = Self { inner: Arc::new(inner) };
-        tasks.spawn(node.clone().log_changes());
+        tasks.spawn(node.clone().log_changes(group.shard));
         Ok(node)
     }
 
@@ -357,7 +359,7 @@ impl RaftNode {
         decode(&payload).ok_or_else(|| Unknown::ConnectionLost.into())
     }
 
-    async fn log_changes(self) {
+    async fn log_changes(self, shard: Option<u8>) {
         let mut metrics = self.inner.consensus.server_metrics();
         let name = |number: Option<u64>| {
             number
@@ -372,7 +374,7 @@ impl RaftNode {
             };
             if before != Some(now) {
                 let (state, leader, term) = now;
-                tracing::info!(role = role(state), leader = name(leader), term, "role");
+                tracing::info!(role = role(state), leader = name(leader), term, shard, "role");
                 before = Some(now);
             }
             if metrics.changed().await.is_err() {

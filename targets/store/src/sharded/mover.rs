@@ -126,7 +126,9 @@ async fn carry_out(
         flip().await?;
     }
     done(logs, plan.from, MoveStep::Drop { number }).await?;
-    done(logs, 0, MoveStep::End { number }).await
+    done(logs, 0, MoveStep::End { number }).await?;
+    tracing::debug!(number, from = plan.from, to = plan.to, slots = plan.slots.len(), "slots moved");
+    Ok(())
 }
 
 /// Hands over the keys, chunk by chunk. The destination says which one it expects.

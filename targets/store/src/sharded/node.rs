@@ -53,6 +53,7 @@ impl ShardedNode {
         let mut groups = Vec::new();
         for shard in 0..options.shards {
             let group = Group {
+                shard: Some(shard),
                 folder: config.data.join(format!("shard-{shard}")),
                 state: Shard::of(shard, options.shards, config.bug),
                 first: u64::from(shard) % members.len() as u64,
