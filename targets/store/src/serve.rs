@@ -77,8 +77,8 @@ pub enum ServeError {
 /// Runs one node until SIGTERM, SIGINT or a client's `SHUTDOWN`.
 ///
 /// One worker thread is enough. Reports through `tracing`; at the level `info` only changes of role, formation,
-/// snapshots and moves of slots. openraft's own events are verbose, down to several per request, and of no use to a user: filter the
-/// target `openraft` out.
+/// snapshots and moves of slots. openraft's own events are verbose, down to several per request, and of no use to a
+/// user: filter the target `openraft` out.
 ///
 /// # Errors
 /// The node cannot start, or failed while it ran.

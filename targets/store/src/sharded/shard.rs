@@ -229,19 +229,15 @@ impl State for Shard {
     const FORMAT: u32 = FORMAT;
 
     fn apply(&mut self, index: u64, command: Command) -> Reply {
-        let mut at = index;
-        match (command, &mut self.slots) {
-            (Command::Move(step), _) => return Reply::Moved(self.step(index, step)),
-            (command, Some(slots)) if !slots.serves(&command) => {
-                return Reply::Failed(NotExecuted::SlotElsewhere.into());
-            }
-            (command, slots) => {
-                if let Some(slots) = slots {
-                    at += slots.lead;
-                    slots.position = at;
-                }
-                self.values.apply(at, &command).0
-            }
+        let command = match command {
+            Command::Move(step) => return Reply::Moved(self.step(index, step)),
+            command => command,
+        };
+        let Some(slots) = &mut self.slots else { return self.values.apply(index, &command).0 };
+        if !slots.serves(&command) {
+            return Reply::Failed(NotExecuted::SlotElsewhere.into());
         }
+        slots.position = index + slots.lead;
+        self.values.apply(slots.position, &command).0
     }
 }
