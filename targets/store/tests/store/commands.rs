@@ -48,7 +48,7 @@ async fn commands_answer_as_redis_does() {
             ("DEBUG SLEEP", "-ERR unknown subcommand 'SLEEP'. Try DEBUG HELP."),
             ("COMMAND DOCS", "[]"),
             ("DBSIZE", "(integer) 3"),
-            ("SCAN 0 COUNT 100", "[0, [word, warm, fresh]]"),
+            ("SCAN 8192 COUNT 100", "[0, [word, warm, fresh]]"),
             ("SCAN 16384", "-ERR Invalid or out of range slot"),
             ("SCAN 0 COUNT 0", "-ERR syntax error"),
             ("CLUSTER KEYSLOT {foo}k", "(integer) 12182"),
