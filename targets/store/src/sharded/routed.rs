@@ -127,7 +127,7 @@ fn slots_of_query(query: &Query) -> Vec<u16> {
 }
 
 /// Returns the first failure of parts of which none had an effect, or one that says that some may have had.
-fn failure_of<'a, R: Routed + 'a>(results: &'a [PartResult<R>]) -> Option<Failure> {
+fn failure_of<R: Routed>(results: &[PartResult<R>]) -> Option<Failure> {
     let mut failures = results.iter().filter_map(|(_, result)| R::failure(result));
     let first = failures.next()?.clone();
     let certain = |failure: &Failure| !matches!(failure, Failure::Unknown(_));

@@ -67,7 +67,7 @@ impl Router {
     pub async fn execute<R: Routed>(&self, requests: Vec<R>) -> Vec<R::Result> {
         let deadline = Instant::now() + self.request_timeout;
         let mut results: Vec<Vec<PartResult<R>>> = requests.iter().map(|_| Vec::new()).collect();
-        // With the places of a part's keys among those of its request; it has at most as many as slots or keys.
+        // Parts that no shard has executed yet: the place of the request, those of the part's keys among the request's, the part.
         let mut waiting: Vec<(usize, Vec<usize>, R)> = requests
             .iter()
             .enumerate()
