@@ -7,7 +7,7 @@ use duress::workload::Workloads;
 use duress_history::{Delivery, NodeId, Promise};
 use duress_nemesis::FaultSpec;
 use duress_settings::{Request, Settings};
-use duress_targets::{Deployment, Node, System, Topology};
+use duress_targets::{Deployment, Node, Setup, System, Topology};
 
 fn ask(mode: Option<&str>, options: &[(&str, &str)], bug: Option<&str>) -> Request {
     Request {
@@ -125,6 +125,11 @@ fn defaults_are_filled_in() {
     assert_eq!(deployed(store, &stale, 5).promise("register"), Promise::STALE_READS);
     assert_eq!(deployed(store, &stale, 5).promise("rw-register"), of_transactions(Promise::STALE_READS));
     assert_eq!(deployed(store, &stale, 5).tolerates(), 0);
+    let sharded = store.resolve(&ask(Some("sharded"), &[("shards", "3")], None)).unwrap();
+    let deployment = deployed(store, &sharded, 5);
+    assert_eq!((deployment.promise("register"), deployment.tolerates()), (Promise::LINEARIZABLE, 2));
+    assert_eq!(deployment.promise("list-append"), Promise::STRICT_SERIALIZABLE);
+    assert_eq!(deployment.roles(&Setup::default()), ["shard-1", "shard-2"]);
     let etcd = find("etcd");
     let local = etcd.resolve(&ask(None, &[("read", "serializable")], None)).unwrap();
     assert_eq!(deployed(etcd, &local, 3).promise("register"), Promise::STALE_READS);
@@ -154,13 +159,14 @@ fn errors_list_what_is_accepted() {
     for (seen, expected) in [
         (
             refused(store, &ask(Some("rafft"), &[], None)),
-            "store has no mode \"rafft\" (did you mean \"raft\"?); accepted: raft, primary",
+            "store has no mode \"rafft\" (did you mean \"raft\"?); accepted: raft, primary, sharded",
         ),
         (
             refused(store, &ask(None, &[], Some("stale-read"))),
             "store has no bug \"stale-read\"; accepted: ack-before-commit, stale-leader-read, vote-not-persisted, \
              fsync-skipped, cas-before-order, leadership-resumed, snapshot-lacks-last-batch, lease-short-of-quorum, \
-             replica-skips-change, exec-piecewise, exec-reads-early, exec-retried",
+             replica-skips-change, exec-piecewise, exec-reads-early, exec-retried, served-before-arrival, old-owner-serves, \
+             retried-after-move, dropped-keys-stay",
         ),
         (refused(etcd, &ask(None, &[], Some("stale-read"))), "etcd has no bug \"stale-read\"; it has none"),
         (

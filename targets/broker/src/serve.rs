@@ -122,7 +122,7 @@ pub async fn serve_until(config: Config, stop: impl Future<Output = ()>) -> Resu
         tasks.spawn(fetcher::follow(leader, link, replicas.clone(), incarnation_now.clone()));
     }
     let peer_service = PeerService { controller: controller.clone(), replicas: replicas.clone() };
-    let peer_listener = Listener { socket: peers, hello, handler: peer_service };
+    let peer_listener = Listener { socket: peers, parts: vec![(hello, peer_service)] };
     let peer_address = config.peer_listen;
     tasks.spawn(async move {
         if let Err(error) = peer_listener.run().await {

@@ -41,6 +41,9 @@ pub struct Setup {
     pub members: Vec<NodeName>,
     /// The other nodes.
     pub peers: Vec<Peer>,
+    /// The number of the node that forms the cluster, and stands for election first; if it is not there, the next one
+    /// does. Groups of the same nodes that each begin with another one have their leaders spread over the nodes.
+    pub first: u64,
     /// Time between the heartbeats of a leader.
     pub heartbeat: Duration,
     /// The shortest silence after which a node starts an election.
@@ -114,7 +117,20 @@ impl Consensus {
         setup: Setup,
         tasks: &mut JoinSet<()>,
     ) -> Result<(Self, StateView<S>), StartError> {
-        let view = StateView::default();
+        Self::start_from(setup, S::default(), tasks).await
+    }
+
+    /// As [`start`](Self::start), on a state that is `initial` before the first entry of the log: the same on every node, and at
+    /// every start of it.
+    ///
+    /// # Errors
+    /// The data folder cannot be used, or the consensus cannot start from its contents.
+    pub async fn start_from<S: State>(
+        setup: Setup,
+        initial: S,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<(Self, StateView<S>), StartError> {
+        let view = StateView::new(initial);
         let consensus = Self::replicate(setup, Arc::new(view.clone()), S::FORMAT, tasks).await?;
         Ok((consensus, view))
     }
@@ -128,7 +144,8 @@ impl Consensus {
     ) -> BoxFuture<'_, Result<Self, StartError>> {
         Box::pin(async move {
             let config = config(&setup).validate().map_err(StartError::Config)?;
-            let Setup { folder, hello, members, peers, syncing, keeping, snapshots, observer, .. } = setup;
+            let Setup { folder, hello, members, peers, first, syncing, keeping, snapshots, observer, .. } =
+                setup;
             let owner = format!("{} of {}", hello.node, hello.cluster);
             let (disk, (log, snapshot)) = Disk::open(&folder, &owner, format, syncing, |contents| {
                 Ok((LoadedLog::load(contents)?, StoredSnapshot::load(contents)?))
@@ -154,14 +171,14 @@ impl Consensus {
                 .await
                 .map_err(StartError::Consensus)?;
             let consensus = Self { inner: Arc::new(Inner { number, members, raft, links, disk, observer }) };
-            tasks.spawn(consensus.clone().form_cluster());
+            tasks.spawn(consensus.clone().form_cluster(first));
             Ok(consensus)
         })
     }
 
-    async fn form_cluster(self) {
+    async fn form_cluster(self, first: u64) {
         let inner = &self.inner;
-        if let Err(fatal) = form(&inner.raft, inner.number, &inner.members, &inner.links).await {
+        if let Err(fatal) = form(&inner.raft, inner.number, first, &inner.members, &inner.links).await {
             // `failed` reports the same error to the caller that runs the node.
             tracing::debug!(error = %fatal, "no longer forming a cluster");
         }

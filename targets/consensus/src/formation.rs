@@ -3,7 +3,8 @@
 //! The membership is fixed, so every node would write the same first entry and openraft allows any number of them to;
 //! but each node that does also starts an election at once, and five candidates of the same term split the
 //! vote. So
-//! the first reachable node by number forms the cluster, once it reaches a majority; the others wait to be contacted.
+//! the first reachable node forms the cluster, once it reaches a majority; the others wait to be contacted. Nodes are
+//! counted from one that the setup names.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,16 +25,19 @@ const ANSWER_MAX: Duration = Duration::from_millis(200);
 
 /// Returns when this node is part of a cluster, forming it if that falls to this node.
 ///
-/// `members` are all nodes in order; `node` is this one's place among them.
+/// `members` are all nodes in order; `node` is this one's place among them, and `first` that of the node that comes first.
 ///
 /// # Errors
 /// The consensus has stopped.
 pub(crate) async fn form(
     raft: &Raft<TypeConfig>,
     node: u64,
+    first: u64,
     members: &[NodeName],
     links: &Links,
 ) -> Result<(), Fatal> {
+    let size = members.len() as u64;
+    let turn = |number: u64| (number + size - first % size) % size;
     let mut ask = interval(ASK_EVERY);
     ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -44,8 +48,8 @@ pub(crate) async fn form(
         let peers = ask_peers(links).await;
         let majority = peers.len() + 1 > members.len() / 2;
         let someone_has_formed = peers.values().any(|formation| *formation == Formation::Formed);
-        let first = peers.keys().next().is_none_or(|lowest| node < *lowest);
-        if !majority || someone_has_formed || !first {
+        let is_first = peers.keys().all(|peer| turn(node) < turn(*peer));
+        if !majority || someone_has_formed || !is_first {
             continue;
         }
         let nodes: BTreeMap<u64, BasicNode> =

@@ -66,13 +66,17 @@ pub struct StateView<S> {
 
 impl<S: Default> Default for StateView<S> {
     fn default() -> Self {
-        let applied =
-            Applied { last_applied: None, membership: StoredMembership::default(), state: S::default() };
-        Self { applied: Arc::new(watch::Sender::new(applied)) }
+        Self::new(S::default())
     }
 }
 
 impl<S> StateView<S> {
+    /// Returns a view of the state before the first entry.
+    pub fn new(state: S) -> Self {
+        let applied = Applied { last_applied: None, membership: StoredMembership::default(), state };
+        Self { applied: Arc::new(watch::Sender::new(applied)) }
+    }
+
     /// Reads the state.
     pub fn read<T>(&self, look: impl FnOnce(&Applied<S>) -> T) -> T {
         look(&self.applied.borrow())

@@ -20,10 +20,10 @@ use duress_consensus::disk::Syncing;
 use std::collections::BTreeMap;
 
 use duress_settings::BugSpec;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// A seeded bug; [`specs`] describes each. Serde's names are those of the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Bug {
     /// The leader acknowledges an unconditional write once it is in its own log.
@@ -50,6 +50,14 @@ pub enum Bug {
     ExecReadsEarly,
     /// A transaction whose answer was lost is sent again.
     ExecRetried,
+    /// Slots that move are served by their new owner before their keys are there.
+    ServedBeforeArrival,
+    /// Slots that move are served by their old owner until it drops them.
+    OldOwnerServes,
+    /// An answer that arrives when its slots have begun to move is taken for a refusal.
+    RetriedAfterMove,
+    /// A shard that gives slots away keeps their keys.
+    DroppedKeysStay,
 }
 
 /// Returns every seeded bug.
@@ -176,6 +184,44 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             modes: raft(),
             options: BTreeMap::new(),
             nodes_min: 2,
+        },
+        BugSpec {
+            name: "served-before-arrival".into(),
+            defect: "a move of slots names the new owner, which serves them from then on, before their keys have arrived".into(),
+            resembles: Some("a handover that changes the routing table first and copies afterwards".into()),
+            anomaly: "reads miss values that were written, and what is written meanwhile is overwritten by the keys that arrive"
+                .into(),
+            modes: vec!["sharded".into()],
+            options: BTreeMap::new(),
+            nodes_min: 1,
+        },
+        BugSpec {
+            name: "old-owner-serves".into(),
+            defect: "the old owner of slots that move serves them until it drops them, so that no request has to wait".into(),
+            resembles: Some("a migration that copies keys while the source accepts writes, and copies no changes after them".into()),
+            anomaly: "writes that were acknowledged after their keys were copied are lost".into(),
+            modes: vec!["sharded".into()],
+            options: BTreeMap::new(),
+            nodes_min: 1,
+        },
+        BugSpec {
+            name: "retried-after-move".into(),
+            defect: "an answer that arrives when its slots have begun to move is taken for a refusal: the request is sent again"
+                .into(),
+            resembles: Some("a client that follows a redirection for a request that was executed".into()),
+            anomaly: "a write takes effect twice: a counter exceeds the sum of what was added".into(),
+            modes: vec!["sharded".into()],
+            options: BTreeMap::new(),
+            nodes_min: 1,
+        },
+        BugSpec {
+            name: "dropped-keys-stay".into(),
+            defect: "a shard that gives slots away keeps their keys, which nothing reads as long as the slots are elsewhere".into(),
+            resembles: Some("Elasticsearch's dangling indices, which return with a node that missed their deletion".into()),
+            anomaly: "a key that was deleted at its new owner comes back when its slot does".into(),
+            modes: vec!["sharded".into()],
+            options: BTreeMap::new(),
+            nodes_min: 1,
         },
     ]
 }

@@ -6,6 +6,10 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::outcome::Failure;
+use crate::sharded::moves::{Chunk, MoveStep, Progress};
+use crate::sharded::slots::SlotSet;
+
 /// When a [`Command::Set`] takes effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Condition {
@@ -52,6 +56,8 @@ pub enum Command {
     },
     /// Executes several commands and queries as one.
     Transaction(Transaction),
+    /// A step of a move of slots between shards; no client sends it.
+    Move(MoveStep),
 }
 
 impl Command {
@@ -113,6 +119,10 @@ pub enum Reply {
     Executed(Vec<StepReply>),
     /// A watched key had changed; no step was executed.
     Aborted,
+    /// To [`Command::Move`].
+    Moved(Progress),
+    /// This command alone failed.
+    Failed(Failure),
 }
 
 /// The reply to a [`Step`].
@@ -146,6 +156,24 @@ pub enum Query {
     Length(Bytes),
     /// The versions of keys. A key's version grows with each change of it; 0 if it has no value.
     Versions(Vec<Bytes>),
+    /// The number of keys in slots.
+    CountInSlots(SlotSet),
+    /// The keys of slots: whole slots, from `first` on, until there are `count` keys or `last` is through.
+    Scan {
+        /// The first slot.
+        first: u16,
+        /// The last one.
+        last: u16,
+        /// About how many keys.
+        count: u64,
+    },
+    /// The next keys of a move of slots between shards; no client asks it.
+    HandOver {
+        /// The number of the move.
+        number: u64,
+        /// The key that they come after.
+        after: Option<Bytes>,
+    },
 }
 
 /// The answer to a [`Query`].
@@ -161,6 +189,17 @@ pub enum Answer {
     Elements(Vec<Bytes>),
     /// Versions, in the order asked.
     Versions(Vec<u64>),
+    /// To [`Query::Scan`].
+    Scanned {
+        /// The slot that comes next; the number of slots if none does.
+        next: u16,
+        /// The keys.
+        keys: Vec<Bytes>,
+    },
+    /// To [`Query::HandOver`].
+    HandedOver(Box<Chunk>),
+    /// This query alone failed.
+    Failed(Failure),
     /// The query does not apply to a value of this type.
     WrongType,
 }

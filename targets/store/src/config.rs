@@ -69,6 +69,17 @@ pub struct RaftOptions {
     pub drift_bound: Duration,
 }
 
+/// Options of the mode `sharded`; the same on every node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardedOptions {
+    /// The number of shards.
+    pub shards: u8,
+    /// How often slots are moved to another shard; `None`: only on request.
+    pub rebalance_every: Option<Duration>,
+    /// Options of each shard's group.
+    pub raft: RaftOptions,
+}
+
 /// Options of the mode `primary`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrimaryOptions {
@@ -87,6 +98,9 @@ pub enum Mode {
     Raft(RaftOptions),
     /// The first node is the primary; the others copy its writes asynchronously. No failover.
     Primary(PrimaryOptions),
+    /// The keys are partitioned over shards, each a consensus group of all nodes; keys move between shards. Linearizable, and
+    /// there is progress while a majority is connected.
+    Sharded(ShardedOptions),
 }
 
 impl Mode {
@@ -95,6 +109,15 @@ impl Mode {
         match self {
             Self::Raft(_) => "raft",
             Self::Primary(_) => "primary",
+            Self::Sharded(_) => "sharded",
+        }
+    }
+
+    /// Returns the options of its consensus, if it has one.
+    fn raft(&self) -> Option<&RaftOptions> {
+        match self {
+            Self::Raft(options) | Self::Sharded(ShardedOptions { raft: options, .. }) => Some(options),
+            Self::Primary(_) => None,
         }
     }
 
@@ -112,6 +135,20 @@ impl Mode {
             "primary" => Ok(Self::Primary(PrimaryOptions {
                 read: settings.word("read")?,
                 log_keep: settings.whole("log_keep")?,
+            })),
+            "sharded" => Ok(Self::Sharded(ShardedOptions {
+                shards: settings.whole("shards")?,
+                rebalance_every: Some(settings.millis("rebalance_every_ms")?)
+                    .filter(|every| !every.is_zero()),
+                raft: RaftOptions {
+                    heartbeat: settings.millis("heartbeat_ms")?,
+                    election_min: settings.millis("election_min_ms")?,
+                    election_max: settings.millis("election_max_ms")?,
+                    snapshot_every: settings.whole("snapshot_every")?,
+                    read_by: ReadBy::Index,
+                    lease: Duration::ZERO,
+                    drift_bound: Duration::ZERO,
+                },
             })),
             other => Err(SettingsError::Unreadable { option: "--mode".into(), given: other.into() }),
         }
@@ -184,7 +221,7 @@ impl Config {
     /// time without elections that it relies on; the bug does not apply to these options.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.members()?;
-        if let Mode::Raft(options) = &self.mode
+        if let Some(options) = self.mode.raft()
             && !(options.heartbeat < options.election_min && options.election_min < options.election_max)
         {
             return Err(ConfigError::Timing {
@@ -193,7 +230,7 @@ impl Config {
                 election_max: options.election_max,
             });
         }
-        if let Mode::Raft(options) = &self.mode
+        if let Some(options) = self.mode.raft()
             && options.read_by == ReadBy::Lease
             && options.lease.saturating_add(options.drift_bound) > options.election_max
         {

@@ -4,15 +4,17 @@
 //! would give the same replies.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Answer, Command, Condition, Query, Reply, Step, StepReply, Transaction, parse_integer};
+use crate::sharded::slots::slot_of;
 
 /// The number of the encoding of everything that a node stores, of commands and changes too. It grows with every change
-/// of that encoding; values without a type and a version were 1.
-pub const FORMAT: u32 = 2;
+/// of that encoding; values without a type and a version were 1, and keys without slots 2.
+pub const FORMAT: u32 = 3;
 
 /// The value of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +23,16 @@ pub enum Value {
     String(Bytes),
     /// A list of such strings; never empty.
     List(Vec<Bytes>),
+}
+
+impl Value {
+    /// Returns the number of its bytes.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::String(bytes) => bytes.len(),
+            Self::List(elements) => elements.iter().map(Bytes::len).sum(),
+        }
+    }
 }
 
 /// The value of one key, and its version.
@@ -149,7 +161,30 @@ impl KeyValues {
                 self.list(key).map_or_else(|error| error, |list| Answer::Count(list.len() as u64))
             }
             Query::Versions(keys) => Answer::Versions(keys.iter().map(|key| self.version(key)).collect()),
+            Query::CountInSlots(slots) => {
+                Answer::Count(self.entries.keys().filter(|key| slots.contains(slot_of(key))).count() as u64)
+            }
+            Query::Scan { first, last, count } => self.scan(*first..=*last, *count),
+            Query::HandOver { .. } => unreachable!("a shard answers it"),
         }
+    }
+
+    fn scan(&self, slots: RangeInclusive<u16>, count: u64) -> Answer {
+        let mut by_slot: BTreeMap<u16, Vec<Bytes>> = BTreeMap::new();
+        for key in self.entries.keys() {
+            let slot = slot_of(key);
+            if slots.contains(&slot) {
+                by_slot.entry(slot).or_default().push(key.clone());
+            }
+        }
+        let mut found = Vec::new();
+        for (slot, keys) in by_slot {
+            found.extend(keys);
+            if found.len() as u64 >= count {
+                return Answer::Scanned { next: slot + 1, keys: found };
+            }
+        }
+        Answer::Scanned { next: slots.end() + 1, keys: found }
     }
 
     /// Changes one key, as part of the write at position `at`.
@@ -241,6 +276,7 @@ impl KeyValues {
                 }
             },
             Command::Transaction(_) => unreachable!("a transaction is executed step by step"),
+            Command::Move(_) => unreachable!("a shard executes it"),
         }
     }
 }

@@ -12,6 +12,7 @@
 //! - `wall_clock`: the time of day.
 //! - `raft`: the mode `raft`, consensus; its log, its links and the durable disk are [`duress_consensus`].
 //! - `primary`: the mode `primary`, asynchronous replication.
+//! - `sharded`: the mode `sharded`, partitioned keys.
 //! - `bug`: the seeded bugs, each off by default; `early_reads`: one of them, which both modes have.
 //!
 //! ```no_run
@@ -43,6 +44,7 @@ mod primary;
 mod raft;
 mod resp;
 mod serve;
+mod sharded;
 mod wall_clock;
 
 pub use bug::Bug;

@@ -8,6 +8,9 @@ use crate::key_values::{KeyValues, Value};
 use crate::outcome::Failure;
 use crate::primary::PrimaryNode;
 use crate::raft::RaftNode;
+use crate::resp::reply::RespReply;
+use crate::resp::request::ClusterRequest;
+use crate::sharded::{ShardedNode, cluster};
 use duress_consensus::disk::DiskError;
 
 /// The status of a node, for `INFO`.
@@ -32,6 +35,18 @@ pub struct Contents {
     pub position: String,
     /// All keys and their values, in order of key.
     pub values: Vec<(Bytes, Value)>,
+}
+
+impl Status {
+    /// Whether the keys are partitioned over shards.
+    pub fn is_cluster(&self) -> bool {
+        self.mode == "sharded"
+    }
+
+    /// The mode that Redis would be in.
+    pub fn redis_mode(&self) -> &'static str {
+        if self.is_cluster() { "cluster" } else { "standalone" }
+    }
 }
 
 impl Contents {
@@ -61,6 +76,8 @@ pub enum Node {
     Raft(RaftNode),
     /// A node of the mode `primary`.
     Primary(PrimaryNode),
+    /// A node of the mode `sharded`.
+    Sharded(ShardedNode),
 }
 
 impl Node {
@@ -72,6 +89,7 @@ impl Node {
         match self {
             Self::Raft(node) => node.write(commands).await,
             Self::Primary(node) => node.write(commands).await,
+            Self::Sharded(node) => Ok(node.write(commands).await),
         }
     }
 
@@ -83,6 +101,20 @@ impl Node {
         match self {
             Self::Raft(node) => node.read(queries).await,
             Self::Primary(node) => node.read(queries).await,
+            Self::Sharded(node) => Ok(node.read(queries).await),
+        }
+    }
+
+    /// Whether queries of one [`Node::read`] are answered as of one moment.
+    pub fn reads_as_one(&self) -> bool {
+        !matches!(self, Self::Sharded(_))
+    }
+
+    /// Answers a request that concerns the shards.
+    pub async fn cluster(&self, request: ClusterRequest) -> RespReply {
+        match self {
+            Self::Sharded(node) => cluster::answer(node, request).await,
+            _ => RespReply::Error("ERR This instance has cluster support disabled".into()),
         }
     }
 
@@ -91,14 +123,17 @@ impl Node {
         match self {
             Self::Raft(node) => node.status(),
             Self::Primary(node) => node.status(),
+            Self::Sharded(node) => node.status(),
         }
     }
 
-    /// Returns the contents of this node, without asking another one.
-    pub fn contents(&self) -> Contents {
+    /// Returns the contents of this node's copy of a shard, without asking another node; `None` if there is no such shard. Shard 0
+    /// is everything where there are no shards.
+    pub fn contents(&self, shard: usize) -> Option<Contents> {
         match self {
-            Self::Raft(node) => node.contents(),
-            Self::Primary(node) => node.contents(),
+            Self::Raft(node) => (shard == 0).then(|| node.contents()),
+            Self::Primary(node) => (shard == 0).then(|| node.contents()),
+            Self::Sharded(node) => node.contents(shard),
         }
     }
 
@@ -107,6 +142,7 @@ impl Node {
         match self {
             Self::Raft(node) => NodeFailure::Consensus(node.failed().await),
             Self::Primary(node) => NodeFailure::Disk(node.failed().await),
+            Self::Sharded(node) => NodeFailure::Consensus(node.failed().await),
         }
     }
 
@@ -115,6 +151,7 @@ impl Node {
         match self {
             Self::Raft(node) => node.stop().await,
             Self::Primary(node) => node.stop().await,
+            Self::Sharded(node) => node.stop().await,
         }
     }
 }

@@ -34,16 +34,25 @@ fn modes() -> Vec<Mode> {
                        writes while the primary is away"
                 .into(),
         },
+        Mode {
+            name: "sharded".into(),
+            summary: "hash slots as in Redis Cluster, over shards that are each a consensus group of all nodes; slots move between \
+                      shards while clients run"
+                .into(),
+            promises: "linearizable key by key, and transactions on keys of one shard are strictly serializable; MGET, DEL, EXISTS, \
+                       DBSIZE and SCAN over several shards are not atomic; progress while a majority is connected"
+                .into(),
+        },
     ]
 }
 
 fn options() -> Vec<OptionSpec> {
-    let option = |mode: &str, name: &str, values, default: &str, summary: &str| OptionSpec {
+    let option = |modes: &str, name: &str, values, default: &str, summary: &str| OptionSpec {
         name: name.into(),
         values,
         default: default.into(),
         summary: summary.into(),
-        modes: vec![mode.into()],
+        modes: modes.split(' ').map(str::to_owned).collect(),
         drawn: Vec::new(),
     };
     let count = || Values::Whole { min: 1, max: 1_000_000_000 };
@@ -64,7 +73,7 @@ fn options() -> Vec<OptionSpec> {
             "writes the primary keeps for replicas that fall behind; further behind, a replica gets a full copy",
         ).drawn(["5", "100", "20000"]),
         option(
-            "raft",
+            "raft sharded",
             "snapshot_every",
             count(),
             "5000",
@@ -93,20 +102,29 @@ fn options() -> Vec<OptionSpec> {
             "with reads=lease, how far that clock may fall behind the others' during a lease; together with lease_ms at \
              most election_max_ms, since no other leader is elected for that long",
         ),
-        option("raft", "heartbeat_ms", millis(), "100", "time between the heartbeats of a leader").drawn(["50", "100"]),
+        option("raft sharded", "heartbeat_ms", millis(), "100", "time between the heartbeats of a leader").drawn(["50", "100"]),
         option(
-            "raft",
+            "raft sharded",
             "election_min_ms",
             millis(),
             "300",
             "the shortest silence after which a node stands for election; more than heartbeat_ms",
         ).drawn(["250", "300", "400"]),
         option(
-            "raft",
+            "raft sharded",
             "election_max_ms",
             millis(),
             "700",
             "the longest such silence; more than election_min_ms",
         ).drawn(["700", "900", "1200"]),
+        option("sharded", "shards", Values::Whole { min: 1, max: 16 }, "2", "the number of shards")
+            .drawn(["1", "2", "3"]),
+        option(
+            "sharded",
+            "rebalance_every_ms",
+            Values::Whole { min: 0, max: 60_000 },
+            "0",
+            "time from one move of some slots to another shard until the next; 0: slots move on request only",
+        ).drawn(["0", "200", "500", "2000"]),
     ]
 }

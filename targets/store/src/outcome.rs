@@ -10,6 +10,7 @@
 //! | `-ERR …` | was malformed or cannot apply to the value; not executed | gave no value |
 //! | `-WRONGTYPE …` | cannot apply to a value of this type; not executed | gave no value |
 //! | `-EXECABORT …` | is a transaction with a command that was refused; not executed | |
+//! | `-CROSSSLOT …` | has keys in several shards; not executed | gave no value |
 //!
 //! The first two, in reply to `EXEC`, speak of the whole transaction. The others may also occur within its reply, where each
 //! speaks of one command; the other commands were executed. A null reply to `EXEC` means that a watched key had changed, and
@@ -31,6 +32,9 @@ pub enum Failure {
     /// Certainly not executed, now or later. `CLUSTERDOWN` on the wire.
     #[error("CLUSTERDOWN {0}")]
     NotExecuted(NotExecuted),
+    /// Its keys are in several shards; not executed. `CROSSSLOT` on the wire.
+    #[error("CROSSSLOT the keys are in several shards: give them a common hash tag, as in {{tag}}key")]
+    CrossSlot,
     /// May have been executed, or may be later. `UNKNOWN` on the wire.
     #[error("UNKNOWN {0}")]
     Unknown(Unknown),
@@ -54,6 +58,9 @@ pub enum NotExecuted {
     /// The node is shutting down.
     #[error("the node is shutting down")]
     ShuttingDown,
+    /// The shard does not serve a slot: it is another shard's, or on its way there.
+    #[error("a slot of the request is being moved to another shard")]
+    SlotElsewhere,
 }
 
 /// Why it is unknown whether a request had an effect.
@@ -71,6 +78,9 @@ pub enum Unknown {
     /// The node's consensus or storage stopped while it had the request.
     #[error("the node stopped while it was executing the request")]
     Stopped,
+    /// Some of the shards that have its keys may have executed their part.
+    #[error("not every shard has executed its part of the request")]
+    InPart,
 }
 
 impl From<NotExecuted> for Failure {

@@ -13,7 +13,9 @@ use crate::config::{Config, ConfigError, Mode};
 use crate::node::{Node, NodeFailure};
 use crate::primary::PrimaryNode;
 use crate::raft::RaftNode;
+use crate::raft::node::Group;
 use crate::resp::connection::{Service, serve_client};
+use crate::sharded::ShardedNode;
 use crate::wall_clock::{SystemClock, WallClock};
 use duress_consensus::StartError;
 use duress_consensus::peer::Listener;
@@ -74,9 +76,9 @@ pub enum ServeError {
 
 /// Runs one node until SIGTERM, SIGINT or a client's `SHUTDOWN`.
 ///
-/// One worker thread is enough. Reports through `tracing`; at the level `info` only changes of role, formation and
-/// snapshots. openraft's own events are verbose, down to several per request, and of no use to a user: filter the
-/// target `openraft` out.
+/// One worker thread is enough. Reports through `tracing`; at the level `info` only changes of role, formation,
+/// snapshots and moves of slots. openraft's own events are verbose, down to several per request, and of no use to a
+/// user: filter the target `openraft` out.
 ///
 /// # Errors
 /// The node cannot start, or failed while it ran.
@@ -113,17 +115,25 @@ pub async fn serve_with_clock(
     let mut tasks = JoinSet::new();
     let node = match &config.mode {
         Mode::Raft(options) => {
-            let node = RaftNode::start(&config, options, clock, members, &hello, &mut tasks)
-                .await
-                .map_err(|cause| ServeError::Start { node: config.node.to_string(), cause })?;
-            spawn_peer_listener(peers, hello, node.clone(), config.peer_listen, &mut tasks);
+            let node =
+                RaftNode::start(&config, options, clock, members, &hello, Group::whole(&config), &mut tasks)
+                    .await
+                    .map_err(|cause| ServeError::Start { node: config.node.to_string(), cause })?;
+            spawn_peer_listener(peers, vec![(hello, node.clone())], config.peer_listen, &mut tasks);
             Node::Raft(node)
         }
         Mode::Primary(options) => {
             let node = PrimaryNode::start(&config, options, members, &hello, &mut tasks)
                 .map_err(|cause| ServeError::Start { node: config.node.to_string(), cause: cause.into() })?;
-            spawn_peer_listener(peers, hello, node.clone(), config.peer_listen, &mut tasks);
+            spawn_peer_listener(peers, vec![(hello, node.clone())], config.peer_listen, &mut tasks);
             Node::Primary(node)
+        }
+        Mode::Sharded(options) => {
+            let node = ShardedNode::start(&config, options, clock, members, &hello, &mut tasks)
+                .await
+                .map_err(|cause| ServeError::Start { node: config.node.to_string(), cause })?;
+            spawn_peer_listener(peers, node.parts(&hello), config.peer_listen, &mut tasks);
+            Node::Sharded(node)
         }
     };
     tracing::info!(node = %config.node, mode = config.mode.name(), clients = %config.listen, bug = ?config.bug, "serving");
@@ -155,13 +165,12 @@ async fn listen(address: SocketAddr, who: &'static str) -> Result<TcpListener, S
 
 fn spawn_peer_listener(
     socket: TcpListener,
-    hello: Hello,
-    handler: impl duress_consensus::peer::Handler,
+    parts: Vec<(Hello, impl duress_consensus::peer::Handler)>,
     address: SocketAddr,
     tasks: &mut JoinSet<()>,
 ) {
     tasks.spawn(async move {
-        if let Err(error) = (Listener { socket, hello, handler }).run().await {
+        if let Err(error) = (Listener { socket, parts }).run().await {
             tracing::error!(%address, %error, "cannot accept peers any more");
         }
     });

@@ -10,11 +10,14 @@ mod offer;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
 
-use cluster::{ATTEMPT, Cluster, block_on, cas, delete, insist, read, short, write};
+use cluster::{ATTEMPT, Cluster, DEADLINE, block_on, cas, delete, insist, read, short, write};
 use duress_history::NodeId;
+use duress_history::txn::{Act, Held, Micro, Txn};
 use duress_settings::Request;
-use duress_targets::Store;
+use duress_targets::{Outcome, OwnNetwork, Seat, Setup, Store};
 use duress_testing::{Missing, Need, trial};
 use libtest_mimic::Arguments;
 use offer::store_offer;
@@ -22,7 +25,7 @@ use offer::store_offer;
 /// A test and its name.
 type Test = (&'static str, fn(PathBuf));
 
-const TESTS: [Test; 3] = [
+const TESTS: [Test; 4] = [
     ("raft_keeps_registers_through_the_loss_of_a_leader", |executable| {
         block_on(raft_keeps_registers_through_the_loss_of_a_leader(executable));
     }),
@@ -31,6 +34,9 @@ const TESTS: [Test; 3] = [
     }),
     ("raft_nodes_that_answer_by_themselves", |executable| {
         block_on(raft_nodes_that_answer_by_themselves(executable));
+    }),
+    ("shards_report_leaders_and_copies_of_their_own", |executable| {
+        block_on(shards_report_leaders_and_copies_of_their_own(executable));
     }),
 ];
 
@@ -168,4 +174,49 @@ async fn raft_nodes_that_answer_by_themselves(executable: PathBuf) {
     let lost = short(&clients[2].invoke(&write("x", 2)).await);
     assert!(!lost.starts_with("ok"), "{lost}");
     assert_eq!(short(&clients[2].invoke(&read("x")).await), "ok 1");
+}
+
+async fn shards_report_leaders_and_copies_of_their_own(executable: PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(&store(executable), &request("sharded", &[]), folder.path(), 84);
+    let names = cluster.names();
+    for node in &names {
+        cluster.ready(node).await;
+    }
+    let deployment = &cluster.deployment;
+    let status = deployment.status(&names[2], &OwnNetwork, ATTEMPT).await.unwrap();
+    assert!(status.leader.is_some(), "{status:?}");
+    assert_eq!(Vec::from_iter(status.roles.into_keys()), deployment.roles(&Setup::default()));
+
+    // These two are in different shards, and those of a transaction in one, by their hash tag.
+    for key in ["foo", "bar"] {
+        insist(&mut *cluster.client(&names[0], 2 * ATTEMPT), &write(key, 1), "ok").await;
+    }
+    let seat = Seat {
+        node: names[1].clone(),
+        place: Arc::new(OwnNetwork),
+        timeout: 2 * ATTEMPT,
+        stderr: None,
+        scratch: None,
+        traffic: None,
+    };
+    let write = |key: &str| Micro { key: key.into(), act: Act::<Held>::Write(2.into()) };
+    let transaction = Txn { micros: [write("foo"), write("bar")].into() };
+    let outcome = deployment.clients().client(seat).unwrap().invoke(&transaction).await;
+    assert!(matches!(outcome, Outcome::Ok(_)), "{outcome:?}");
+    let began = Instant::now();
+    loop {
+        let copies = deployment.copies(&names[0], &OwnNetwork, ATTEMPT).await.unwrap().unwrap();
+        let objects: Vec<_> = copies.iter().map(|copy| copy.object.as_deref()).collect();
+        assert_eq!(objects, [Some("shard 0"), Some("shard 1")]);
+        let holders = |key: &str| [0, 1].map(|shard| copies[shard].values.contains_key(key));
+        if [holders("bar"), holders("foo")] == [[true, false], [false, true]]
+            && holders("{txn}foo") == holders("{txn}bar")
+            && holders("{txn}foo").contains(&true)
+        {
+            break;
+        }
+        // A copy may lag.
+        assert!(began.elapsed() < DEADLINE, "{copies:?}");
+    }
 }

@@ -90,6 +90,7 @@ impl Controller {
             hello: hello.clone(),
             members,
             peers: config.peers.clone(),
+            first: 0,
             heartbeat: config.options.heartbeat,
             election_min: config.options.election_min,
             election_max: config.options.election_max,

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -32,10 +33,9 @@ pub trait Handler: Clone + Send + Sync + 'static {
 pub struct Listener<H> {
     /// The socket to which peers connect.
     pub socket: TcpListener,
-    /// The introduction of this node; peers of another cluster are refused.
-    pub hello: Hello,
-    /// The handler of requests.
-    pub handler: H,
+    /// The clusters that this node is part of: its introduction to each, and the handler of requests. Peers of another
+    /// cluster are refused.
+    pub parts: Vec<(Hello, H)>,
 }
 
 impl<H: Handler> Listener<H> {
@@ -44,12 +44,13 @@ impl<H: Handler> Listener<H> {
     /// # Errors
     /// The socket can no longer accept connections.
     pub async fn run(self) -> io::Result<()> {
+        let parts: Arc<[(Hello, H)]> = self.parts.into();
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
                 accepted = self.socket.accept() => match accepted {
                     Ok((stream, _)) => {
-                        connections.spawn(serve(stream, self.hello.clone(), self.handler.clone()));
+                        connections.spawn(serve(stream, Arc::clone(&parts)));
                     }
                     Err(error) if is_of_one_connection(&error) => {}
                     Err(error) => return Err(error),
@@ -71,10 +72,10 @@ pub fn is_of_one_connection(error: &io::Error) -> bool {
 /// A request that is being answered: its number and, in the end, its answer.
 type Answering = Pin<Box<dyn Future<Output = Option<(u64, Bytes)>> + Send>>;
 
-async fn serve<H: Handler>(mut stream: TcpStream, hello: Hello, handler: H) {
+async fn serve<H: Handler>(mut stream: TcpStream, parts: Arc<[(Hello, H)]>) {
     let mut inbox = BytesMut::with_capacity(16 << 10);
-    let introduced = timeout(SILENCE_MAX, introduce(&mut stream, &mut inbox, &hello)).await;
-    let Ok(Some(peer)) = introduced else { return };
+    let introduced = timeout(SILENCE_MAX, introduce(&mut stream, &mut inbox, &parts)).await;
+    let Ok(Some((peer, handler))) = introduced else { return };
     handler.introduced(&peer);
 
     let (mut reader, mut writer) = stream.split();
@@ -112,8 +113,13 @@ async fn serve<H: Handler>(mut stream: TcpStream, hello: Hello, handler: H) {
     }
 }
 
-/// Exchanges introductions; `None` if the other side is not a peer of this cluster.
-async fn introduce(stream: &mut TcpStream, inbox: &mut BytesMut, hello: &Hello) -> Option<NodeName> {
+/// Exchanges introductions, and returns the peer and the handler of its cluster; `None` if the other side is not a peer of any
+/// cluster here.
+async fn introduce<'a, H>(
+    stream: &mut TcpStream,
+    inbox: &mut BytesMut,
+    parts: &'a [(Hello, H)],
+) -> Option<(NodeName, &'a H)> {
     stream.set_nodelay(true).ok()?;
     let payload = loop {
         match frame::take(inbox) {
@@ -127,12 +133,13 @@ async fn introduce(stream: &mut TcpStream, inbox: &mut BytesMut, hello: &Hello) 
         }
     };
     let theirs: Hello = postcard::from_bytes(&payload).ok()?;
-    if theirs.cluster != hello.cluster {
-        tracing::warn!(peer = %theirs.node, theirs = theirs.cluster, ours = hello.cluster, "a node of another cluster was refused");
+    let Some((hello, handler)) = parts.iter().find(|(hello, _)| hello.cluster == theirs.cluster) else {
+        let ours = parts.first().map(|(hello, _)| &hello.cluster);
+        tracing::warn!(peer = %theirs.node, theirs = theirs.cluster, ours, "a node of another cluster was refused");
         return None;
-    }
+    };
     let mut out = BytesMut::new();
     frame::put(&mut out, HELLO, &postcard::to_stdvec(hello).expect("an introduction can be encoded"));
     stream.write_all(&out).await.ok()?;
-    Some(theirs.node)
+    Some((theirs.node, handler))
 }

@@ -1,5 +1,6 @@
 //! One node of the mode `raft`.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::config::{Config, NodeName, RaftOptions, ReadBy};
 use crate::early_reads::EarlyReads;
 use crate::node::{Contents, Status};
 use crate::outcome::{Failure, NotExecuted, Unknown};
+use crate::sharded::shard::Shard;
 use crate::wall_clock::WallClock;
 
 /// How long a request waits for a leader to appear before it is refused. Longer than it takes to hear of an existing
@@ -50,6 +52,25 @@ struct Inner {
     quorum_silence_max: Duration,
 }
 
+/// The group that a node takes part in.
+pub struct Group {
+    /// The shard that it replicates; `None` where there are no shards.
+    pub shard: Option<u8>,
+    /// The folder of its data.
+    pub folder: PathBuf,
+    /// Its state before the first entry of the log.
+    pub state: Shard,
+    /// The number of the node that stands for election first.
+    pub first: u64,
+}
+
+impl Group {
+    /// Returns the only group of a node, which holds every key.
+    pub fn whole(config: &Config) -> Self {
+        Self { shard: None, folder: config.data.clone(), state: Shard::default(), first: 0 }
+    }
+}
+
 impl RaftNode {
     /// Opens the data folder and starts the consensus. The node's tasks run in `tasks`; `clock` times reads
     /// by lease.
@@ -62,6 +83,7 @@ impl RaftNode {
         clock: Arc<dyn WallClock>,
         members: Vec<NodeName>,
         hello: &Hello,
+        group: Group,
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, StartError> {
         let lease = match options.read_by {
@@ -86,10 +108,11 @@ impl RaftNode {
         };
         let observer = lease.clone().map(|lease| -> Arc<dyn Observer> { lease });
         let setup = Setup {
-            folder: config.data.clone(),
+            folder: group.folder,
             hello: hello.clone(),
             members,
             peers: config.peers.clone(),
+            first: group.first,
             heartbeat: options.heartbeat,
             election_min: options.election_min,
             election_max: options.election_max,
@@ -99,7 +122,7 @@ impl RaftNode {
             snapshots,
             observer,
         };
-        let (consensus, view) = Consensus::start(setup, tasks).await?;
+        let (consensus, view) = Consensus::start_from(setup, group.state, tasks).await?;
 
         let (proposals, proposer) =
             Proposer::new(consensus.clone(), view.clone(), config.bug, config.request_timeout);
@@ -120,7 +143,7 @@ impl RaftNode {
             quorum_silence_max,
         };
         let node = Self { inner: Arc::new(inner) };
-        tasks.spawn(node.clone().log_changes());
+        tasks.spawn(node.clone().log_changes(group.shard));
         Ok(node)
     }
 
@@ -129,7 +152,14 @@ impl RaftNode {
     /// # Errors
     /// See [`crate::outcome`].
     pub async fn write(&self, commands: Vec<Command>) -> Result<Vec<Reply>, Failure> {
-        let deadline = Instant::now() + self.inner.request_timeout;
+        self.write_by(commands, Instant::now() + self.inner.request_timeout).await
+    }
+
+    /// As [`write`](Self::write), until a deadline.
+    ///
+    /// # Errors
+    /// See [`crate::outcome`].
+    pub async fn write_by(&self, commands: Vec<Command>, deadline: Instant) -> Result<Vec<Reply>, Failure> {
         let request = Forwarded::Write(commands);
         let response = self.at_leader(request, deadline).await?;
         match response {
@@ -143,10 +173,17 @@ impl RaftNode {
     /// # Errors
     /// See [`crate::outcome`].
     pub async fn read(&self, queries: Vec<Query>) -> Result<Vec<Answer>, Failure> {
+        self.read_by(queries, Instant::now() + self.inner.request_timeout).await
+    }
+
+    /// As [`read`](Self::read), until a deadline.
+    ///
+    /// # Errors
+    /// See [`crate::outcome`].
+    pub async fn read_by(&self, queries: Vec<Query>, deadline: Instant) -> Result<Vec<Answer>, Failure> {
         if self.inner.read_by == ReadBy::Local {
             return Ok(self.inner.view.read(|applied| answer_all(applied, &queries)));
         }
-        let deadline = Instant::now() + self.inner.request_timeout;
         let request = Forwarded::Read(queries);
         match self.at_leader(request, deadline).await? {
             Answered::Read(result) => result,
@@ -178,7 +215,7 @@ impl RaftNode {
             mode: "raft",
             role: role(metrics.state),
             leader: metrics.current_leader.and_then(name),
-            keys: self.inner.view.read(|applied| applied.state.len()),
+            keys: self.inner.view.read(|applied| applied.state.values.len()),
             fields,
         }
     }
@@ -187,8 +224,23 @@ impl RaftNode {
     pub fn contents(&self) -> Contents {
         self.inner.view.read(|applied| {
             let index = applied.last_applied.map_or(0, |id| id.index);
-            Contents::new(index.to_string(), &applied.state)
+            Contents::new(index.to_string(), &applied.state.values)
         })
+    }
+
+    /// Reads this node's copy of the state, however old.
+    pub fn look<T>(&self, look: impl FnOnce(&Shard) -> T) -> T {
+        self.inner.view.read(|applied| look(&applied.state))
+    }
+
+    /// Returns the number of the leader, as far as this node knows.
+    pub fn leader(&self) -> Option<u64> {
+        self.inner.consensus.leader()
+    }
+
+    /// Whether this node leads, as far as it knows.
+    pub fn leads(&self) -> bool {
+        self.inner.consensus.leads()
     }
 
     /// Returns when the consensus has stopped on an error of its own, which is returned.
@@ -279,8 +331,10 @@ impl RaftNode {
         if silence.is_some_and(|ms| Duration::from_millis(ms) > self.inner.quorum_silence_max) {
             return Err(NotExecuted::NoQuorum.into());
         }
-        let early =
-            self.inner.view.read(|applied| EarlyReads::take(self.inner.bug, &applied.state, &commands));
+        let early = self
+            .inner
+            .view
+            .read(|applied| EarlyReads::take(self.inner.bug, &applied.state.values, &commands));
         let mut replies = self.inner.proposals.propose(commands).await?;
         if let Some(early) = early {
             early.replace(&mut replies);
@@ -305,7 +359,7 @@ impl RaftNode {
         decode(&payload).ok_or_else(|| Unknown::ConnectionLost.into())
     }
 
-    async fn log_changes(self) {
+    async fn log_changes(self, shard: Option<u8>) {
         let mut metrics = self.inner.consensus.server_metrics();
         let name = |number: Option<u64>| {
             number
@@ -320,7 +374,7 @@ impl RaftNode {
             };
             if before != Some(now) {
                 let (state, leader, term) = now;
-                tracing::info!(role = role(state), leader = name(leader), term, "role");
+                tracing::info!(role = role(state), leader = name(leader), term, shard, "role");
                 before = Some(now);
             }
             if metrics.changed().await.is_err() {

@@ -193,7 +193,7 @@ fn compare_before_order(view: &StateView, mut proposal: Proposal) -> Option<Prop
         if !matches!(command, Command::Set { condition: Condition::IfEqual(_), .. }) {
             continue;
         }
-        let foreseen = view.read(|applied| applied.state.foresee(command));
+        let foreseen = view.read(|applied| applied.state.values.foresee(command));
         match command {
             Command::Set { condition, .. } if foreseen == Reply::Done => *condition = Condition::Always,
             _ => refused = Some(foreseen),

@@ -1,24 +1,14 @@
-//! The replicated state: the keys and their values.
+//! The replicated state, a shard: in this mode the one that holds every key.
 
-use duress_consensus::{Applied, State};
+use duress_consensus::Applied;
 
-use crate::command::{Answer, Command, Query, Reply};
-use crate::key_values::{FORMAT, KeyValues};
+use crate::command::{Answer, Query};
+use crate::sharded::shard::Shard;
 
 /// A shared view of the state.
-pub type StateView = duress_consensus::StateView<KeyValues>;
-
-impl State for KeyValues {
-    type Command = Command;
-    type Reply = Reply;
-    const FORMAT: u32 = FORMAT;
-
-    fn apply(&mut self, index: u64, command: Command) -> Reply {
-        KeyValues::apply(self, index, &command).0
-    }
-}
+pub type StateView = duress_consensus::StateView<Shard>;
 
 /// Answers queries, all as of one state.
-pub fn answer_all(applied: &Applied<KeyValues>, queries: &[Query]) -> Vec<Answer> {
+pub fn answer_all(applied: &Applied<Shard>, queries: &[Query]) -> Vec<Answer> {
     queries.iter().map(|query| applied.state.answer(query)).collect()
 }

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use super::info::info;
+use super::info::{commands, info};
 use super::reply::RespReply;
 use super::request::{Control, End, Request, RequestError, Session, Version};
 use super::transaction::{BYTES_MAX, Outcome, Queue};
@@ -23,6 +23,7 @@ use crate::command::{Answer, Command, Condition, Query, Reply};
 use crate::config::NodeName;
 use crate::node::{Contents, Node};
 use crate::outcome::{Failure, Unknown};
+use crate::sharded::slots::slot_of;
 
 const INBOX_BYTES_MAX: usize = 64 << 20;
 const PIPELINE_MAX: usize = 1_024;
@@ -214,6 +215,11 @@ impl Connection {
                     let reply = self.session(session);
                     self.reply(reply)?;
                 }
+                (Ok(Request::Cluster(request)), _) => {
+                    self.finish(std::mem::take(&mut run)).await?;
+                    let reply = self.service.node.cluster(request).await;
+                    self.reply(reply)?;
+                }
                 (Ok(Request::Transaction(control)), _) => {
                     self.finish(std::mem::take(&mut run)).await?;
                     let reply = self.control(control).await;
@@ -315,6 +321,7 @@ impl Connection {
                         self.watched.extend(keys.into_iter().zip(versions.iter().copied()));
                         RespReply::OK
                     }
+                    Ok([Answer::Failed(failure)]) => failure.clone().into(),
                     Ok(_) => Failure::from(Unknown::ConnectionLost).into(),
                     Err(failure) => failure.clone().into(),
                 }
@@ -341,13 +348,17 @@ impl Connection {
                 self.hello()
             }
             Session::Info => RespReply::Bulk(info(&self.service.name, &self.service.node.status()).into()),
-            Session::Contents => {
-                let Contents { position, values } = self.service.node.contents();
+            Session::Contents(shard) => {
+                let Some(Contents { position, values }) = self.service.node.contents(shard) else {
+                    return RespReply::Error(format!("ERR there is no shard {shard} here"));
+                };
                 let pairs = values.into_iter().flat_map(|(key, value)| [RespReply::Bulk(key), value.into()]);
                 RespReply::Array(std::iter::once(RespReply::Bulk(position.into())).chain(pairs).collect())
             }
+            Session::KeySlot(key) => RespReply::Integer(slot_of(&key).into()),
             Session::ConfigGet(pattern) => RespReply::Map(settings(&pattern)),
-            Session::Commands => RespReply::Array(Vec::new()),
+            Session::Commands => commands(),
+            Session::CommandDetails => RespReply::Array(Vec::new()),
             Session::Accepted => RespReply::OK,
             Session::ClientId => RespReply::Integer(self.id as i64),
             Session::ClientName => RespReply::Null,
@@ -362,7 +373,7 @@ impl Connection {
             ("version", text("7.2.0")),
             ("proto", RespReply::Integer(if self.version == Version::Two { 2 } else { 3 })),
             ("id", RespReply::Integer(self.id as i64)),
-            ("mode", text("standalone")),
+            ("mode", text(status.redis_mode())),
             ("role", text(status.role)),
             ("modules", RespReply::Array(Vec::new())),
         ])

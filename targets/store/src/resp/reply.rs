@@ -11,6 +11,7 @@ use super::request::Version;
 use crate::command::{Answer, Condition, Reply, StepReply};
 use crate::key_values::Value;
 use crate::outcome::Failure;
+use crate::sharded::slots::SLOTS;
 
 /// An answer, independent of the version of the protocol that the client speaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +109,9 @@ impl From<Reply> for RespReply {
             Reply::NotAnInteger => Self::Error("ERR value is not an integer or out of range".into()),
             Reply::Overflow => Self::Error("ERR increment or decrement would overflow".into()),
             Reply::WrongType => Self::wrong_type(),
+            Reply::Failed(failure) => failure.into(),
+            // To a step of a move, which no client sends.
+            Reply::Moved(_) => Self::OK,
             Reply::Executed(steps) => Self::Array(steps.into_iter().map(Into::into).collect()),
         }
     }
@@ -158,6 +162,14 @@ impl From<Answer> for RespReply {
             Answer::Count(number) => count(number),
             Answer::Elements(elements) => Self::Array(elements.into_iter().map(Self::Bulk).collect()),
             Answer::Versions(versions) => Self::Array(versions.into_iter().map(count).collect()),
+            Answer::Scanned { next, keys } => {
+                let cursor = if next < SLOTS { next } else { 0 };
+                let keys = keys.into_iter().map(Self::Bulk).collect();
+                Self::Array(vec![Self::Bulk(cursor.to_string().into()), Self::Array(keys)])
+            }
+            Answer::Failed(failure) => failure.into(),
+            // To a query of a move, which no client asks.
+            Answer::HandedOver(_) => Self::Null,
             Answer::WrongType => Self::wrong_type(),
         }
     }

@@ -3,8 +3,11 @@
 use bytes::Bytes;
 
 use crate::command::{Command, Condition, Query, parse_integer};
+use crate::sharded::slots::{SLOTS, SlotSet};
 
 const VALUE_BYTES_MAX: usize = 1 << 20;
+/// About how many keys a `SCAN` returns that does not say it, as in Redis.
+const SCAN_COUNT: i64 = 10;
 
 /// A well-formed request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +23,8 @@ pub enum Request {
     Transaction(Control),
     /// Concerns the connection or the node alone.
     Session(Session),
+    /// Concerns the shards.
+    Cluster(ClusterRequest),
     /// Ends the connection.
     End(End),
 }
@@ -39,6 +44,30 @@ pub enum Control {
     Unwatch,
 }
 
+/// A request that concerns the shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClusterRequest {
+    /// `CLUSTER SLOTS`: the slots, and the nodes that have them.
+    Slots,
+    /// `CLUSTER SHARDS`: the same by shard.
+    Shards,
+    /// `CLUSTER NODES`: the same by node.
+    Nodes,
+    /// `CLUSTER INFO`.
+    Info,
+    /// `CLUSTER MYID`: the identifier of this node.
+    MyId,
+    /// `CLUSTER MOVESLOTS first last shard`.
+    Move {
+        /// The first slot.
+        first: u16,
+        /// The last one.
+        last: u16,
+        /// The shard that gets them.
+        to: u8,
+    },
+}
+
 /// A request that concerns the connection or the node alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Session {
@@ -50,12 +79,17 @@ pub enum Session {
     Hello(Option<Version>),
     /// `INFO`.
     Info,
-    /// `DEBUG CONTENTS`: what this node holds: its position, then each key and its value.
-    Contents,
+    /// `DEBUG CONTENTS [shard]`: what this node holds of a shard, of the first one if none is named: its position, then each key
+    /// and its value.
+    Contents(usize),
+    /// `CLUSTER KEYSLOT key`: the slot of a key.
+    KeySlot(Bytes),
     /// `CONFIG GET pattern`.
     ConfigGet(Bytes),
-    /// `COMMAND`: answered without descriptions.
+    /// `COMMAND`: where commands have their keys.
     Commands,
+    /// `COMMAND` with a subcommand: answered without descriptions.
+    CommandDetails,
     /// A request that has no effect and is answered `OK`: `SELECT 0`, `CLIENT SETNAME`…
     Accepted,
     /// `CLIENT ID`.
@@ -111,6 +145,9 @@ pub enum RequestError {
     /// There are no users.
     #[error("ERR AUTH is not supported: there are no users and no passwords")]
     Auth,
+    /// A slot that does not exist.
+    #[error("ERR Invalid or out of range slot")]
+    Slot,
     /// A key or value above the limit.
     #[error("ERR a key or value is longer than {VALUE_BYTES_MAX} bytes")]
     TooLong,
@@ -240,14 +277,40 @@ impl Request {
             b"info" => Ok(Self::Session(Session::Info)),
             b"debug" => {
                 arity(!args.is_empty())?;
-                subcommand(&args[0], "DEBUG", &[("contents", Session::Contents)])
+                let shard = args.get(1).map_or(Some(0), |shard| parse_integer(shard));
+                let shard =
+                    shard.and_then(|shard| usize::try_from(shard).ok()).ok_or(RequestError::NotAnInteger)?;
+                subcommand(&args[0], "DEBUG", &[("contents", Session::Contents(shard))])
             }
             b"config" => {
                 arity(!args.is_empty())?;
                 let pattern = args.get(1).cloned().unwrap_or_default();
                 subcommand(&args[0], "CONFIG", &[("get", Session::ConfigGet(pattern))])
             }
-            b"command" => Ok(Self::Session(Session::Commands)),
+            b"command" if args.is_empty() => Ok(Self::Session(Session::Commands)),
+            b"command" => Ok(Self::Session(Session::CommandDetails)),
+            b"dbsize" => {
+                arity(args.is_empty())?;
+                Ok(Self::Read(Query::CountInSlots(SlotSet::all())))
+            }
+            b"scan" => {
+                arity(matches!(args.len(), 1 | 3))?;
+                let first = slot(&args[0])?;
+                let count = match args.get(1..3) {
+                    Some([word, count]) if word.eq_ignore_ascii_case(b"count") => {
+                        parse_integer(count).ok_or(RequestError::NotAnInteger)?
+                    }
+                    Some(_) => return Err(RequestError::Syntax),
+                    None => SCAN_COUNT,
+                };
+                let count =
+                    u64::try_from(count).ok().filter(|count| *count > 0).ok_or(RequestError::Syntax)?;
+                Ok(Self::Read(Query::Scan { first, last: SLOTS - 1, count }))
+            }
+            b"cluster" => {
+                arity(!args.is_empty())?;
+                cluster(&args)
+            }
             b"client" => {
                 arity(!args.is_empty())?;
                 let known = [
@@ -291,6 +354,47 @@ fn subcommand(
         given: String::from_utf8_lossy(given).into_owned(),
         command,
     })
+}
+
+fn slot(text: &[u8]) -> Result<u16, RequestError> {
+    let slot = parse_integer(text).ok_or(RequestError::NotAnInteger)?;
+    u16::try_from(slot).ok().filter(|slot| *slot < SLOTS).ok_or(RequestError::Slot)
+}
+
+/// `CLUSTER SLOTS | SHARDS | NODES | INFO | MYID | KEYSLOT key | COUNTKEYSINSLOT slot | MOVESLOTS first last shard`.
+fn cluster(args: &[Bytes]) -> Result<Request, RequestError> {
+    let given = args[0].to_ascii_lowercase();
+    let about = |request| Ok(Request::Cluster(request));
+    match (&given[..], &args[1..]) {
+        (b"slots", []) => about(ClusterRequest::Slots),
+        (b"shards", []) => about(ClusterRequest::Shards),
+        (b"nodes", []) => about(ClusterRequest::Nodes),
+        (b"info", []) => about(ClusterRequest::Info),
+        (b"myid", []) => about(ClusterRequest::MyId),
+        (b"keyslot", [key]) => Ok(Request::Session(Session::KeySlot(key.clone()))),
+        (b"countkeysinslot", [given]) => {
+            Ok(Request::Read(Query::CountInSlots([slot(given)?].into_iter().collect())))
+        }
+        (b"moveslots", [first, last, to]) => {
+            let (first, last) = (slot(first)?, slot(last)?);
+            let to =
+                parse_integer(to).and_then(|to| u8::try_from(to).ok()).ok_or(RequestError::NotAnInteger)?;
+            if first > last {
+                Err(RequestError::Slot)
+            } else {
+                about(ClusterRequest::Move { first, last, to })
+            }
+        }
+        (
+            b"slots" | b"shards" | b"nodes" | b"info" | b"myid" | b"keyslot" | b"countkeysinslot"
+            | b"moveslots",
+            _,
+        ) => Err(RequestError::Arity(format!("cluster|{}", String::from_utf8_lossy(&given)))),
+        _ => Err(RequestError::Subcommand {
+            given: String::from_utf8_lossy(&args[0]).into_owned(),
+            command: "CLUSTER",
+        }),
+    }
 }
 
 /// `SET key value [NX | XX | IFEQ old]`, without the `GET` that may follow.

@@ -55,7 +55,7 @@ impl Queue {
                 Queued::Step(Step::Write(command), condition)
             }
             Request::Read(query) => Queued::Step(Step::Read(query), None),
-            Request::Transaction(_) | Request::End(_) => {
+            Request::Transaction(_) | Request::Cluster(_) | Request::End(_) => {
                 return self.refuse("ERR Command not allowed inside a transaction".into());
             }
             Request::Session(session) => Queued::Session(session),
@@ -110,7 +110,7 @@ impl Queue {
 }
 
 /// Gives a transaction its place in the order; `None` if a watched key had changed there. A transaction of reads alone needs
-/// no place: it takes the way of all reads.
+/// no place, unless its queries would go to shards one by one: it takes the way of all reads.
 async fn order(
     node: &Node,
     bug: Option<Bug>,
@@ -122,7 +122,7 @@ async fn order(
     };
     let queries: Option<Vec<Query>> = transaction.steps.iter().map(query).collect();
     match queries {
-        Some(queries) if transaction.watched.is_empty() => {
+        Some(queries) if transaction.watched.is_empty() && (queries.len() < 2 || node.reads_as_one()) => {
             let answers = if queries.is_empty() { Vec::new() } else { node.read(queries).await? };
             Ok(Some(answers.into_iter().map(StepReply::Read).collect()))
         }
@@ -135,6 +135,7 @@ async fn write(node: &Node, transaction: Transaction) -> Result<Option<Vec<StepR
     match node.write(vec![Command::Transaction(transaction)]).await?.pop() {
         Some(Reply::Executed(replies)) => Ok(Some(replies)),
         Some(Reply::Aborted) => Ok(None),
+        Some(Reply::Failed(failure)) => Err(failure),
         _ => Err(NOT_A_REPLY),
     }
 }

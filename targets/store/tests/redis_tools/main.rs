@@ -26,6 +26,11 @@ fn main() -> ExitCode {
     let trials = vec![
         with("redis-cli", "redis_cli_speaks_both_versions", redis_cli_speaks_both_versions),
         with(
+            "redis-cli",
+            "redis_cli_uses_a_sharded_node_as_a_cluster",
+            redis_cli_uses_a_sharded_node_as_a_cluster,
+        ),
+        with(
             "redis-benchmark",
             "redis_benchmark_runs_pipelined_against_any_mode",
             redis_benchmark_runs_pipelined_against_any_mode,
@@ -84,8 +89,29 @@ async fn redis_cli_speaks_both_versions() {
     }
 }
 
+async fn redis_cli_uses_a_sharded_node_as_a_cluster() {
+    let cluster = Cluster::start("sharded", 3, &["rebalance_every_ms=20"], None).await;
+    cluster.until(2, "DBSIZE", |reply| reply == "(integer) 0").await;
+    let keys: Vec<String> = (0..20).map(|number| format!("k{number}")).collect();
+    let input: String = keys.iter().map(|key| format!("SET {key} v\nGET {key}\n")).collect();
+    let said = run_with("redis-cli", cluster.port(2), &["-c"], &input);
+    assert_eq!(said.split_whitespace().collect::<Vec<_>>(), ["OK", "v"].repeat(20), "{said}");
+    let said = run("redis-cli", cluster.port(3), &["-c", "--scan"]);
+    let mut found: Vec<&str> = said.split_whitespace().collect();
+    found.sort_unstable();
+    let mut expected = keys.clone();
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+    let said = run(
+        "redis-cli",
+        cluster.port(1),
+        &["--cluster", "call", &format!("127.0.0.1:{}", cluster.port(1)), "PING"],
+    );
+    assert_eq!(said.matches("PONG").count(), 3, "{said}");
+}
+
 async fn redis_benchmark_runs_pipelined_against_any_mode() {
-    for mode in ["raft", "primary"] {
+    for mode in ["raft", "primary", "sharded"] {
         let cluster = Cluster::start(mode, 3, &[], None).await;
         cluster.until(2, "SET warm up", |reply| reply == "OK").await;
         let arguments = ["-t", "ping,set,get,incr,rpush", "-n", "2000", "-c", "10", "-P", "4", "--csv"];

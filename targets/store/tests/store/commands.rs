@@ -8,7 +8,7 @@ use crate::cluster::{Cluster, PATIENCE, free_node, spawn};
 
 #[tokio::test]
 async fn commands_answer_as_redis_does() {
-    for mode in ["raft", "primary"] {
+    for mode in ["raft", "primary", "sharded"] {
         let cluster = Cluster::start(mode, 1, &[], None).await;
         cluster.until(1, "SET warm up", |reply| reply == "OK").await;
         let mut client = cluster.client(1).await;
@@ -46,7 +46,14 @@ async fn commands_answer_as_redis_does() {
             ("CLIENT SETNAME me", "OK"),
             ("DEBUG", "-ERR wrong number of arguments for 'debug' command"),
             ("DEBUG SLEEP", "-ERR unknown subcommand 'SLEEP'. Try DEBUG HELP."),
-            ("COMMAND", "[]"),
+            ("COMMAND DOCS", "[]"),
+            ("DBSIZE", "(integer) 3"),
+            ("SCAN 8192 COUNT 100", "[0, [word, warm, fresh]]"),
+            ("SCAN 16384", "-ERR Invalid or out of range slot"),
+            ("SCAN 0 COUNT 0", "-ERR syntax error"),
+            ("CLUSTER KEYSLOT {foo}k", "(integer) 12182"),
+            ("CLUSTER MEET", "-ERR unknown subcommand 'MEET'. Try CLUSTER HELP."),
+            ("CLUSTER MOVESLOTS 2 1 0", "-ERR Invalid or out of range slot"),
             ("CONFIG GET maxmemory", "[]"),
             ("QUIT", "OK"),
         ] {
@@ -95,7 +102,7 @@ async fn what_is_no_resp_is_an_error_and_ends_the_connection() {
 
 #[tokio::test]
 async fn shutdown_and_sigterm_end_the_process_cleanly_and_data_stays() {
-    for mode in ["raft", "primary"] {
+    for mode in ["raft", "primary", "sharded"] {
         let mut cluster = Cluster::start(mode, 1, &[], None).await;
         cluster.until(1, "SET k 1", |reply| reply == "OK").await;
         assert!(

@@ -9,6 +9,7 @@ mod lease;
 mod primary;
 mod proxy;
 mod raft;
+mod sharded;
 mod transactions;
 
 /// Not a test: the program of a node. The tests start their nodes as processes by running this one function

@@ -134,7 +134,7 @@ pub(super) fn clients(
             let clients = http::<Register>(Clients::default(), &address, &requests);
             http::<Counter>(http::<Set>(clients, &address, &requests), &address, &requests)
         }
-        Protocol::Resp => store::clients(address),
+        Protocol::Resp => store::clients(address, ""),
         Protocol::Etcd => etcd::clients(address, etcd::ReadLevel::Linearizable),
         Protocol::Postgres => postgres::clients(&address, &Arc::new(sql_options(client, scene)?)),
         Protocol::Kafka => kafka::clients(address, kafka_options(settings).map_err(ClientsError::Settings)?),

@@ -19,22 +19,26 @@ use redis_protocol::resp2::types::BytesFrame;
 use tokio::time::Instant;
 
 use super::session::{Session, error_reply, unexpected};
-use super::txn_client::{all_read, atomic, executed, words};
+use super::txn_client::{all_read, atomic, executed, tagged, words};
+use crate::bank;
 use crate::client::{Client, Seat};
 use crate::outcome::{Outcome, Reach, RequestError};
-use crate::{bank, text};
 
 /// A client that speaks to one node.
-pub(super) struct BankClient(Session);
+pub(super) struct BankClient {
+    session: Session,
+    tag: &'static str,
+}
 
 impl BankClient {
     /// Returns a client that will connect from its seat to `to` when it has to.
-    pub(super) fn new(seat: Seat, to: SocketAddr) -> Self {
-        Self(Session::new(seat, to))
+    /// `tag` comes before each key, as in [`super::txn_client`].
+    pub(super) fn new(seat: Seat, to: SocketAddr, tag: &'static str) -> Self {
+        Self { session: Session::new(seat, to), tag }
     }
 
     async fn request(&mut self, action: &Bank) -> Result<Outcome<Bank>, RequestError> {
-        let deadline = self.0.deadline();
+        let deadline = self.session.deadline();
         match action {
             Bank::Create(balances) => {
                 self.create(balances, deadline).await?;
@@ -43,18 +47,24 @@ impl BankClient {
             Bank::Transfer(transfer) => self.transfer(transfer, deadline).await,
             Bank::Read(reading) => {
                 let accounts = bank::accounts(reading)?;
-                let command = [command("MGET", accounts)?];
+                let command = [self.command("MGET", accounts)?];
                 let read = |replies: &[BytesFrame]| balances(accounts, all_read(replies)?);
-                let balances = self.0.ask_all(&words(&command), deadline, read).await?;
+                let balances = self.session.ask_all(&words(&command), deadline, read).await?;
                 Ok(Outcome::Ok(Bank::Read(Reading::Answered(balances))))
             }
         }
     }
 
+    /// Returns the command `word` with the keys `accounts`.
+    fn command(&self, word: &str, accounts: &[Scalar]) -> Result<Vec<String>, RequestError> {
+        let keys = accounts.iter().map(|account| tagged(self.tag, account));
+        std::iter::once(Ok(word.to_owned())).chain(keys).collect()
+    }
+
     async fn create(&mut self, Balances(balances): &Balances, deadline: Instant) -> Result<(), RequestError> {
         let set = |(account, balance): &(Scalar, Option<i64>)| {
             let balance = balance.unwrap_or_default().to_string();
-            Ok(vec!["SET".to_owned(), text::encode(account)?, balance, "NX".to_owned()])
+            Ok(vec!["SET".to_owned(), tagged(self.tag, account)?, balance, "NX".to_owned()])
         };
         let commands = atomic(balances.iter().map(set).collect::<Result<_, RequestError>>()?);
         let read = |replies: &[BytesFrame]| {
@@ -63,7 +73,7 @@ impl BankClient {
             let answer = |reply: &BytesFrame| matches!(reply, BytesFrame::SimpleString(_) | BytesFrame::Null);
             answers.iter().find(|reply| !answer(reply)).map_or(Ok(()), |other| Err(unexpected(other)))
         };
-        self.0.ask_all(&words(&commands), deadline, read).await
+        self.session.ask_all(&words(&commands), deadline, read).await
     }
 
     async fn transfer(
@@ -73,7 +83,7 @@ impl BankClient {
     ) -> Result<Outcome<Bank>, RequestError> {
         let accounts = [transfer.from.clone(), transfer.to.clone()];
         let commands =
-            [vec!["UNWATCH".to_owned()], command("WATCH", &accounts)?, command("MGET", &accounts)?];
+            [vec!["UNWATCH".to_owned()], self.command("WATCH", &accounts)?, self.command("MGET", &accounts)?];
         let read = |replies: &[BytesFrame]| {
             let refusal = replies.iter().find_map(|reply| match reply {
                 BytesFrame::Error(error) => Some(error_reply(error)),
@@ -82,12 +92,12 @@ impl BankClient {
             refusal.map_or_else(|| balances(&accounts, all_read(&replies[2..])?), Err)
         };
         let before_anything = |failure| RequestError { reach: Reach::Nothing, ..failure };
-        let found = self.0.ask_all(&words(&commands), deadline, read).await.map_err(before_anything)?;
+        let found = self.session.ask_all(&words(&commands), deadline, read).await.map_err(before_anything)?;
         if let Err(cause) = bank::after(&found, transfer) {
             return Ok(Outcome::Fail(cause));
         }
         let add = |account: &Scalar, amount: i64| {
-            Ok(vec!["INCRBY".to_owned(), text::encode(account)?, amount.to_string()])
+            Ok(vec!["INCRBY".to_owned(), tagged(self.tag, account)?, amount.to_string()])
         };
         let commands = [add(&transfer.from, -transfer.amount), add(&transfer.to, transfer.amount)];
         let commands = atomic(commands.into_iter().collect::<Result<_, RequestError>>()?);
@@ -98,13 +108,8 @@ impl BankClient {
                 None => Ok(Outcome::Ok(Bank::Transfer(transfer.clone()))),
             }
         };
-        self.0.follow_up(&words(&commands), deadline, read).await
+        self.session.follow_up(&words(&commands), deadline, read).await
     }
-}
-
-/// Returns the command `word` with the keys `accounts`.
-fn command(word: &str, accounts: &[Scalar]) -> Result<Vec<String>, RequestError> {
-    std::iter::once(Ok(word.to_owned())).chain(accounts.iter().map(text::encode)).collect()
 }
 
 /// Returns the balances of `accounts` in the answer to `MGET`.

@@ -31,6 +31,7 @@ use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady, TRANSACTI
 use crate::place::Place;
 use crate::replica::ReplicaCopy;
 use crate::scenario::Scenario;
+use crate::setup::Setup;
 use crate::subject::Subject;
 use crate::system::{Description, MissingSystem, System, USUAL_NODES};
 use crate::topology::{NodeFiles, Topology, UnknownNode};
@@ -86,24 +87,28 @@ impl System for Store {
                 }),
                 RaftReads::Local => Reads::OwnCopy { cut_off: CutOff::NoLeader },
             },
+            "sharded" => Reads::Latest,
             _ => match settings.word("read")? {
                 PrimaryReads::Primary => Reads::Latest,
                 PrimaryReads::Any => Reads::OwnCopy { cut_off: CutOff::NoPrimary },
             },
         };
         let tolerates = match settings.mode.as_str() {
-            "raft" => topology.nodes.len().saturating_sub(1) / 2,
+            "raft" | "sharded" => topology.nodes.len().saturating_sub(1) / 2,
             // Without failover no writes are possible while the primary is away.
             _ => 0,
         };
         let port = self.subject.client_port;
         let nodes = topology.clone();
-        let clients = clients(Arc::new(move |node: &NodeId| nodes.address(node, port)));
+        let shards = if settings.mode == "sharded" { settings.whole("shards")? } else { 1 };
+        let tag = if settings.mode == "sharded" { "{txn}" } else { "" };
+        let clients = clients(Arc::new(move |node: &NodeId| nodes.address(node, port)), tag);
         Ok(Arc::new(StoreCluster {
             subject: self.subject.clone(),
             settings: settings.clone(),
             topology: topology.clone(),
             reads,
+            shards,
             tolerates,
             time_outs: time_outs(settings, reads)?,
             clients,
@@ -111,8 +116,9 @@ impl System for Store {
     }
 }
 
-/// Returns clients of every server that speaks RESP and answers as the store does.
-pub(crate) fn clients(address: Addresses) -> Clients {
+/// Returns clients of every server that speaks RESP and answers as the store does. `tag` comes before the keys of transactions and
+/// of banks.
+pub(crate) fn clients(address: Addresses, tag: &'static str) -> Clients {
     let [of_registers, of_sets, of_counters, of_banks] = [0; 4].map(|_| Arc::clone(&address));
     let clients = Clients::default()
         .with::<Register>(move |seat| {
@@ -129,16 +135,20 @@ pub(crate) fn clients(address: Addresses) -> Clients {
         })
         .with::<Bank>(move |seat| {
             let to = of_banks(&seat.node)?;
-            Ok(Box::new(bank_client::BankClient::new(seat, to)))
+            Ok(Box::new(bank_client::BankClient::new(seat, to, tag)))
         });
-    of_transactions::<Held>(of_transactions::<Elements>(clients, &address), &address)
+    of_transactions::<Held>(of_transactions::<Elements>(clients, &address, tag), &address, tag)
 }
 
-fn of_transactions<R: txn_client::Commanded>(clients: Clients, address: &Addresses) -> Clients {
+fn of_transactions<R: txn_client::Commanded>(
+    clients: Clients,
+    address: &Addresses,
+    tag: &'static str,
+) -> Clients {
     let address = Arc::clone(address);
     clients.with::<Txn<R>>(move |seat| {
         let to = address(&seat.node)?;
-        Ok(Box::new(txn_client::TxnClient::new(seat, to)))
+        Ok(Box::new(txn_client::TxnClient::new(seat, to, tag)))
     })
 }
 
@@ -188,6 +198,8 @@ struct StoreCluster {
     settings: Settings,
     topology: Topology,
     reads: Reads,
+    /// The number of shards; 1 in the modes that have none.
+    shards: usize,
     tolerates: usize,
     time_outs: TimeOuts,
     clients: Clients,
@@ -201,7 +213,7 @@ fn time_outs(settings: &Settings, reads: Reads) -> Result<TimeOuts, SettingsErro
         Reads::Latest | Reads::OwnCopy { .. } => None,
     };
     match settings.mode.as_str() {
-        "raft" => {
+        "raft" | "sharded" => {
             let election = settings.millis("election_min_ms")? + settings.millis("election_max_ms")?;
             Ok(TimeOuts { election: election * 6 / 5, lease, ..TimeOuts::default() })
         }
@@ -210,6 +222,11 @@ fn time_outs(settings: &Settings, reads: Reads) -> Result<TimeOuts, SettingsErro
 }
 
 impl StoreCluster {
+    /// The read that shows that a node serves: of one key, or of every shard.
+    fn probe(&self) -> &'static [&'static [u8]] {
+        if self.settings.mode == "sharded" { &[b"DBSIZE"] } else { &[b"GET", status::PROBE_KEY] }
+    }
+
     fn address(&self, node: &NodeId) -> Result<SocketAddr, UnknownNode> {
         self.topology.address(node, self.subject.client_port)
     }
@@ -246,6 +263,11 @@ impl Deployment for StoreCluster {
         }
     }
 
+    fn roles(&self, _: &Setup) -> Vec<String> {
+        // Shard 0's leader is the one that the status calls the leader.
+        (1..self.shards).map(status::leader_of).collect()
+    }
+
     fn process(&self, node: &NodeId, files: &NodeFiles) -> Result<ProcessSpec, LaunchError> {
         Ok(self.subject.process(&self.settings, |_| true, &self.topology, node, files)?)
     }
@@ -256,8 +278,8 @@ impl Deployment for StoreCluster {
             Reads::OwnCopy { cut_off } => Some(cut_off),
             Reads::Latest | Reads::ByLease(_) => None,
         };
-        let ready = status::ready(from, to, cut_off, deadline).await;
-        ready.map_err(|failure| NotReady::because(node, "a probe by GET", failure))
+        let ready = status::ready(from, to, self.probe(), cut_off, deadline).await;
+        ready.map_err(|failure| NotReady::because(node, "a probe by a read", failure))
     }
 
     async fn status(
@@ -277,9 +299,8 @@ impl Deployment for StoreCluster {
         deadline: Duration,
     ) -> Result<Option<Vec<ReplicaCopy>>, NotReady> {
         let (to, deadline) = (self.address(node)?, Instant::now() + deadline);
-        let copy = status::contents(from, to, deadline).await;
-        copy.map(|copy| Some(vec![copy]))
-            .map_err(|failure| NotReady::because(node, "DEBUG CONTENTS", failure))
+        let copies = status::contents(from, to, self.shards, deadline).await;
+        copies.map(Some).map_err(|failure| NotReady::because(node, "DEBUG CONTENTS", failure))
     }
 
     fn clients(&self) -> &Clients {

@@ -15,24 +15,25 @@ use crate::store::CutOff;
 use crate::store::session::{error_reply, unexpected};
 
 /// A key that no workload uses. Reading it has no effect.
-const PROBE_KEY: &[u8] = b"duress:probe";
+pub(super) const PROBE_KEY: &[u8] = b"duress:probe";
 
 /// The line of `INFO` by which a replica reports that it has no connection to its primary.
 const CUT_OFF: &str = "\nprimary_link_status:down\r";
 
-/// Reads one key through the node, which in most settings takes the leader or primary, and its quorum.
+/// Sends the read `probe` to the node, which in most settings takes the leader or primary, and its quorum.
 ///
 /// The answer of a node that reads from its own copy proves nothing about the others, so it must also be
 /// connected to its primary, or know a leader.
 pub(super) async fn ready(
     from: &dyn Place,
     to: SocketAddr,
+    probe: &[&[u8]],
     cut_off: Option<CutOff>,
     deadline: Instant,
 ) -> Result<(), RequestError> {
     let mut connection = RespConnection::open(from, to, deadline).await?;
-    match connection.call(&[b"GET", PROBE_KEY], deadline).await? {
-        BytesFrame::BulkString(_) | BytesFrame::Null => {}
+    match connection.call(probe, deadline).await? {
+        BytesFrame::BulkString(_) | BytesFrame::Null | BytesFrame::Integer(_) => {}
         BytesFrame::Error(error) => return Err(error_reply(&error)),
         other => return Err(unexpected(&other)),
     }
@@ -63,18 +64,31 @@ pub(super) async fn ask(
     info(&mut connection, deadline).await.map(|text| parse(&text))
 }
 
-/// Returns the node's own contents.
+/// Returns the node's own contents, of each shard where there are several.
 pub(super) async fn contents(
     from: &dyn Place,
     to: SocketAddr,
+    shards: usize,
     deadline: Instant,
-) -> Result<ReplicaCopy, RequestError> {
+) -> Result<Vec<ReplicaCopy>, RequestError> {
     let mut connection = RespConnection::open(from, to, deadline).await?;
-    match connection.call(&[b"DEBUG", b"CONTENTS"], deadline).await? {
-        BytesFrame::Array(parts) => copy(&parts),
-        BytesFrame::Error(error) => Err(error_reply(&error)),
-        other => Err(unexpected(&other)),
+    let mut copies = Vec::new();
+    for shard in 0..shards {
+        let number = shard.to_string();
+        let held = match connection.call(&[b"DEBUG", b"CONTENTS", number.as_bytes()], deadline).await? {
+            BytesFrame::Array(parts) => copy(&parts)?,
+            BytesFrame::Error(error) => return Err(error_reply(&error)),
+            other => return Err(unexpected(&other)),
+        };
+        let object = (shards > 1).then(|| format!("shard {shard}"));
+        copies.push(ReplicaCopy { object, ..held });
     }
+    Ok(copies)
+}
+
+/// Returns the role of the node that leads a shard.
+pub(super) fn leader_of(shard: impl std::fmt::Display) -> String {
+    format!("shard-{shard}")
 }
 
 /// Reads a position, then each key and its value; the text of a list is `["a", "b"]`.
@@ -116,6 +130,12 @@ fn parse(info: &str) -> NodeStatus {
             ("role", "candidate") => status.role = Role::Candidate,
             ("leader", name) if !name.is_empty() => status.leader = Some(NodeId::new(name)),
             ("term", number) => status.term = number.parse().ok(),
+            ("shard_leaders", leaders) => {
+                let named = leaders.split(',').filter_map(|leader| leader.split_once('='));
+                let others = named.filter(|(shard, leader)| *shard != "0" && !leader.is_empty());
+                status.roles =
+                    others.map(|(shard, leader)| (leader_of(shard), NodeId::new(leader))).collect();
+            }
             _ => {}
         }
     }
@@ -132,6 +152,12 @@ mod tests {
         let leader = Some(NodeId::new("n3"));
         let told = NodeStatus { role: Role::Follower, leader, term: Some(12), ..NodeStatus::default() };
         assert_eq!(parse(info), told);
+    }
+
+    #[test]
+    fn info_names_the_leaders_of_other_shards() {
+        let roles = parse("shard_leaders:0=n1,1=n3,2=\r\n").roles;
+        assert_eq!(roles, [("shard-1".to_owned(), NodeId::new("n3"))].into());
     }
 
     #[test]

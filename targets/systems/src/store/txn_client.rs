@@ -7,7 +7,8 @@
 //! | write `v` to the register `k` | `SET k v` | `OK` |
 //! | read the register `k` | `GET k` | the value, or nil |
 //!
-//! A transaction that only reads registers is one `MGET`, which is as atomic.
+//! A transaction that only reads registers is one `MGET`, which is as atomic. In the store's mode `sharded` every key begins with
+//! the hash tag `{txn}`, so that all are in one slot; elsewhere there is no tag.
 //!
 //! | replies | outcome |
 //! |---|---|
@@ -22,6 +23,7 @@
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
+use duress_history::Scalar;
 use duress_history::txn::{Act, Answer, Elements, Held, Micro, Txn};
 use redis_protocol::resp2::types::BytesFrame;
 
@@ -91,22 +93,26 @@ impl Commanded for Held {
 }
 
 /// A client that speaks to one node.
-pub(super) struct TxnClient(Session);
+pub(super) struct TxnClient {
+    session: Session,
+    tag: &'static str,
+}
 
 impl TxnClient {
     /// Returns a client that will connect from its seat to `to` when it has to.
-    pub(super) fn new(seat: Seat, to: SocketAddr) -> Self {
-        Self(Session::new(seat, to))
+    /// `tag` comes before each key: a hash tag keeps the keys of a transaction in one shard.
+    pub(super) fn new(seat: Seat, to: SocketAddr, tag: &'static str) -> Self {
+        Self { session: Session::new(seat, to), tag }
     }
 
     async fn request<R: Commanded>(&mut self, action: &Txn<R>) -> Result<Outcome<Txn<R>>, RequestError> {
         let reads_only = action.micros.iter().all(|micro| matches!(micro.act, Act::Read(_)));
         let read_all = R::READ_ALL_COMMAND.filter(|_| reads_only);
         let commands = match read_all {
-            Some(command) => vec![reads(command, action)?],
-            None => transaction(action)?,
+            Some(command) => vec![reads(command, action, self.tag)?],
+            None => transaction(action, self.tag)?,
         };
-        let deadline = self.0.deadline();
+        let deadline = self.session.deadline();
         let read = |replies: &[BytesFrame]| {
             let answers = match read_all {
                 Some(_) => all_read(replies)?,
@@ -115,7 +121,7 @@ impl TxnClient {
             };
             answered(action, answers).map(Outcome::Ok)
         };
-        self.0.ask_all(&words(&commands), deadline, read).await
+        self.session.ask_all(&words(&commands), deadline, read).await
     }
 }
 
@@ -124,16 +130,21 @@ pub(super) fn words(commands: &[Vec<String>]) -> Vec<Vec<&[u8]>> {
     commands.iter().map(|command| command.iter().map(String::as_bytes).collect()).collect()
 }
 
+/// Returns a key as a string, after the tag.
+pub(super) fn tagged(tag: &str, key: &Scalar) -> Result<String, RequestError> {
+    text::encode(key).map(|key| format!("{tag}{key}"))
+}
+
 /// Returns the command that reads the keys of `action`.
-fn reads<R>(command: &str, action: &Txn<R>) -> Result<Vec<String>, RequestError> {
-    let keys = action.micros.iter().map(|micro| text::encode(&micro.key));
+fn reads<R>(command: &str, action: &Txn<R>, tag: &str) -> Result<Vec<String>, RequestError> {
+    let keys = action.micros.iter().map(|micro| tagged(tag, &micro.key));
     std::iter::once(Ok(command.to_owned())).chain(keys).collect()
 }
 
 /// Returns the commands of `action`, from `MULTI` to `EXEC`.
-fn transaction<R: Commanded>(action: &Txn<R>) -> Result<Vec<Vec<String>>, RequestError> {
+fn transaction<R: Commanded>(action: &Txn<R>, tag: &str) -> Result<Vec<Vec<String>>, RequestError> {
     let command = |Micro { key, act }: &Micro<R>| {
-        let key = text::encode(key)?;
+        let key = tagged(tag, key)?;
         Ok(match act {
             Act::Write(value) => vec![R::WRITE_COMMAND.to_owned(), key, text::encode(value)?],
             Act::Read(_) => {

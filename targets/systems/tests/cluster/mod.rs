@@ -25,7 +25,8 @@ const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(20);
 
 /// A cluster whose nodes are killed when it goes out of scope.
 pub struct Cluster {
-    deployment: Arc<dyn Deployment>,
+    /// How its nodes are started and spoken to.
+    pub deployment: Arc<dyn Deployment>,
     files: BTreeMap<NodeId, NodeFiles>,
     running: Vec<(NodeId, Child)>,
 }

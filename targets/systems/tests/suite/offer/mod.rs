@@ -2,24 +2,25 @@
 
 use duress_settings::{Mode, Offer, OptionSpec, Values};
 
-/// Two modes, each with its option of how reads are answered, and the time-outs of elections.
+/// The modes, each with its own option, and the time-outs of elections.
 pub fn store_offer() -> Offer {
     let mode = |name: &str| Mode { name: name.to_owned(), summary: String::new(), promises: String::new() };
-    let option = |name: &str, values: Values, default: &str, mode: &str| OptionSpec {
+    let option = |name: &str, values: Values, default: &str, modes: &str| OptionSpec {
         name: name.to_owned(),
         values,
         default: default.to_owned(),
         summary: String::new(),
-        modes: vec![mode.to_owned()],
+        modes: modes.split(' ').map(str::to_owned).collect(),
         drawn: Vec::new(),
     };
     Offer {
-        modes: vec![mode("raft"), mode("primary")],
+        modes: vec![mode("raft"), mode("primary"), mode("sharded")],
         options: vec![
             option("reads", Values::words(["index", "local"]), "index", "raft"),
             option("read", Values::words(["primary", "any"]), "primary", "primary"),
-            option("election_min_ms", Values::Whole { min: 1, max: 60_000 }, "300", "raft"),
-            option("election_max_ms", Values::Whole { min: 1, max: 60_000 }, "700", "raft"),
+            option("shards", Values::Whole { min: 1, max: 16 }, "2", "sharded"),
+            option("election_min_ms", Values::Whole { min: 1, max: 60_000 }, "300", "raft sharded"),
+            option("election_max_ms", Values::Whole { min: 1, max: 60_000 }, "700", "raft sharded"),
         ],
         ..Offer::default()
     }
