@@ -72,7 +72,8 @@ fn every_default_and_every_scenario_can_be_run() {
             let deployment = deployed(system, &settings, 5);
             let mut vocabularies: Vec<&str> = deployment.clients().vocabularies().collect();
             vocabularies.sort_unstable();
-            let mut described: Vec<&str> = description.vocabularies.iter().map(String::as_str).collect();
+            let in_mode = system.description_in(&mode.name);
+            let mut described: Vec<&str> = in_mode.vocabularies.iter().map(String::as_str).collect();
             described.sort_unstable();
             assert_eq!(vocabularies, described, "{} has the clients that it declares", description.name);
             for option in offer.options_of(&mode.name) {
@@ -147,6 +148,34 @@ fn of_transactions(promise: Promise) -> Promise {
 }
 
 #[test]
+fn the_quorums_of_the_ring_decide_what_it_promises() {
+    let store = find("store");
+    let promised = |options: &[(&str, &str)], nodes: u8| {
+        let settings = store.resolve(&ask(Some("ring"), options, None)).unwrap();
+        let deployment = deployed(store, &settings, nodes);
+        (deployment.promise("register"), deployment.tolerates())
+    };
+    let regular = Promise::named("regular").unwrap();
+    for (options, nodes, promise, tolerates) in [
+        (&[][..], 5, Promise::LINEARIZABLE, 1),
+        // With fewer nodes than copies, all of them own every key.
+        (&[], 2, Promise::LINEARIZABLE, 0),
+        (&[("r", "1"), ("w", "3")], 5, Promise::LINEARIZABLE, 0),
+        (&[("n", "5"), ("r", "3"), ("w", "3")], 5, Promise::LINEARIZABLE, 2),
+        (&[("read_repair", "async")], 5, regular, 1),
+        (&[("read_repair", "off")], 5, regular, 1),
+        (&[("r", "1")], 5, Promise::EVENTUAL, 1),
+        (&[("w", "1"), ("read_repair", "off")], 5, Promise::EVENTUAL, 1),
+        (&[("sloppy", "on")], 5, Promise::EVENTUAL, 3),
+    ] {
+        assert_eq!(promised(options, nodes), (promise, tolerates), "{options:?}, {nodes} nodes");
+    }
+    let settings = store.resolve(&ask(Some("ring"), &[("w", "4")], None)).unwrap();
+    let Err(error) = store.deploy(&settings, &Topology { nodes: Vec::new() }) else { panic!("deployed") };
+    assert_eq!(error.to_string(), "option w cannot be \"4, with n=3\"");
+}
+
+#[test]
 fn settings_that_were_not_filled_in_are_refused() {
     let bare = Settings { mode: "raft".to_owned(), options: [].into(), bug: None, programs: [].into() };
     let Err(error) = find("store").deploy(&bare, &Topology { nodes: Vec::new() }) else { panic!("deployed") };
@@ -159,14 +188,15 @@ fn errors_list_what_is_accepted() {
     for (seen, expected) in [
         (
             refused(store, &ask(Some("rafft"), &[], None)),
-            "store has no mode \"rafft\" (did you mean \"raft\"?); accepted: raft, primary, sharded",
+            "store has no mode \"rafft\" (did you mean \"raft\"?); accepted: raft, primary, sharded, ring",
         ),
         (
             refused(store, &ask(None, &[], Some("stale-read"))),
             "store has no bug \"stale-read\"; accepted: ack-before-commit, stale-leader-read, vote-not-persisted, \
              fsync-skipped, cas-before-order, leadership-resumed, snapshot-lacks-last-batch, lease-short-of-quorum, \
              replica-skips-change, exec-piecewise, exec-reads-early, exec-retried, served-before-arrival, old-owner-serves, \
-             retried-after-move, dropped-keys-stay",
+             retried-after-move, dropped-keys-stay, repair-writes-older, lww-by-clock, hint-lost-on-restart, \
+             deleted-key-resurrected",
         ),
         (refused(etcd, &ask(None, &[], Some("stale-read"))), "etcd has no bug \"stale-read\"; it has none"),
         (

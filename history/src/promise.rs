@@ -53,6 +53,7 @@ impl Promise {
     pub const OF_REGISTERS: &'static [&'static str] = &[
         "linearizable",
         "stale-reads",
+        "eventual",
         "sequential",
         "causal",
         "regular",
@@ -200,6 +201,7 @@ impl fmt::Display for Promise {
 pub enum Consistency {
     /// Replicas apply changes in any order. A read returns the state after some of the changes that had begun. Once no more
     /// changes are made and everything is healed, all replicas have every acknowledged one. For objects whose changes commute.
+    /// Those of registers do not: of their writes one wins, and all replicas come to have that.
     Eventual,
     /// All changes of an object take effect in one order that respects real time. A read returns the state
     /// after some prefix of that order, perhaps an old one. Once no more writes are made and everything is

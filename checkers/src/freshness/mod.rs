@@ -124,7 +124,13 @@ fn nanos(part: &Partition<'_>, calls: &[Call], first: usize, read: usize) -> u64
     }
 }
 
-fn check_key(part: &Partition<'_>, promise: Freshness, timing: Timing, limits: Limits<'_>) -> KeyReport {
+/// Checks the reads of one register.
+pub(crate) fn check_key(
+    part: &Partition<'_>,
+    promise: Freshness,
+    timing: Timing,
+    limits: Limits<'_>,
+) -> KeyReport {
     let (interned, mut report) = begin(part, limits);
     let Some(interned) = interned else { return report };
     report.statistics.keys_by_chains = 1;

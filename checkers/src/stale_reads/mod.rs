@@ -25,6 +25,7 @@
 //! **Convergence.** Reads that begin when everything has been healed, no more writes are made, and replicas
 //! have had their time, must satisfy more; see `replicas`.
 
+mod eventual;
 mod replicas;
 
 use std::sync::atomic::AtomicBool;
@@ -38,6 +39,7 @@ use crate::linearizable::source::{Action, End, Since};
 use crate::linearizable::{Budget, KeyReport, Limits, check_key, check_parts};
 use crate::replicas::{ReplicaRead, Replicas};
 use crate::verdict::{CheckReport, Details, Verdict};
+pub use eventual::check_eventual;
 
 /// Checks each register of `operations`, which are in order of invocation, on its own and in parallel.
 ///
@@ -58,16 +60,26 @@ pub fn check_stale_reads(
     let Some(settled) = settled else {
         return check_parts(&parts, budget, interrupt, |part, limits| relaxed(part, None, limits));
     };
+    let replicas = replicas_of(&parts, settled);
+    let report =
+        check_parts(&parts, budget, interrupt, |part, limits| replicas::check_key(part, &replicas, limits));
+    with_convergence(report, &replicas, replicas::compared(&parts, &replicas))
+}
+
+/// Returns the replicas that reads were sent to, which have to agree from the event `settled` on.
+fn replicas_of<'a>(parts: &[Partition<'a>], settled: u64) -> Replicas<'a> {
     let reads = parts.iter().flat_map(|part| part.operations.iter().map(move |source| (part, source)));
     let reads = reads.filter_map(|(part, source)| {
         let answered = matches!(source.end, End::Ok { .. });
         let read = ReplicaRead { object: part.key, node: source.node, index: source.index, answered };
         matches!(source.action, Action::Read(_)).then_some(read)
     });
-    let replicas = Replicas::new(settled, reads);
-    let mut report =
-        check_parts(&parts, budget, interrupt, |part, limits| replicas::check_key(part, &replicas, limits));
-    let (convergence, open) = replicas.compared(replicas::compared(&parts, &replicas));
+    Replicas::new(settled, reads)
+}
+
+/// Adds to a report how the replicas were compared, in so many keys.
+fn with_convergence(mut report: CheckReport, replicas: &Replicas<'_>, compared: u64) -> CheckReport {
+    let (convergence, open) = replicas.compared(compared);
     report.verdict = report.verdict.merge(Verdict::new(Vec::new(), open.into_iter().collect()));
     if let Details::Registers(details) = &mut report.details {
         details.convergence = Some(convergence);

@@ -26,10 +26,10 @@ use crate::witness::{Op, Witness, say};
 
 /// The last read of a key at a replica.
 #[derive(Clone, Copy)]
-struct Last<'a> {
-    source: Source<'a>,
-    node: &'a NodeId,
-    value: Option<&'a Scalar>,
+pub(super) struct Last<'a> {
+    pub(super) source: Source<'a>,
+    pub(super) node: &'a NodeId,
+    pub(super) value: Option<&'a Scalar>,
     answered: u64,
 }
 
@@ -64,7 +64,7 @@ pub(super) fn check_key<'a>(part: &Partition<'a>, replicas: &Replicas<'a>, limit
 }
 
 /// Returns the last read of the key at each replica, by replica.
-fn last_reads<'a>(part: &Partition<'a>, replicas: &Replicas<'a>) -> Vec<Last<'a>> {
+pub(super) fn last_reads<'a>(part: &Partition<'a>, replicas: &Replicas<'a>) -> Vec<Last<'a>> {
     let initial = part.initial();
     let reads = part.operations.iter().filter_map(|source| {
         let (Action::Read(value), End::Ok { index, .. }) = (source.action, source.end) else { return None };
@@ -82,7 +82,7 @@ pub(super) fn compared<'a>(parts: &[Partition<'a>], replicas: &Replicas<'a>) -> 
 }
 
 /// Finds two replicas that hold different values, whatever operations are still in progress.
-fn diverged(part: &Partition<'_>, last: &[Last<'_>]) -> Option<Anomaly> {
+pub(super) fn diverged(part: &Partition<'_>, last: &[Last<'_>]) -> Option<Anomaly> {
     let mut by_time: Vec<&Last<'_>> = last.iter().collect();
     by_time.sort_by_key(|read| read.source.index);
     let pairs = by_time
@@ -183,7 +183,7 @@ fn seen_before(part: &Partition<'_>, from: u64, value: Option<&Scalar>) -> bool 
 }
 
 /// Returns the value that an operation brings.
-fn produced<'a>(source: &Source<'a>) -> Option<Option<&'a Scalar>> {
+pub(super) fn produced<'a>(source: &Source<'a>) -> Option<Option<&'a Scalar>> {
     match source.action {
         Action::Write(value) => Some(value),
         Action::Cas(old, new) if old != Some(new) => Some(Some(new)),

@@ -6,6 +6,7 @@ mod against_oracle;
 mod anomalies;
 mod counters;
 mod deliveries;
+mod eventual;
 mod fenced_locks;
 mod freshness;
 mod invariants;

@@ -6,7 +6,7 @@ use duress_checkers::counter::check_counter;
 use duress_checkers::delivery::{LogOptions, check_log, check_queue};
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex, check_registers};
 use duress_checkers::set::check_set;
-use duress_checkers::stale_reads::check_stale_reads;
+use duress_checkers::stale_reads::{check_eventual, check_stale_reads};
 use duress_checkers::table::{TableOptions, check_table};
 use duress_checkers::verdict::{CheckReport, Reason, Verdict};
 use duress_history::counter::Counter;
@@ -53,6 +53,9 @@ fn check(model: &str, text: &str) -> CheckReport {
             let operations = operations::<Register>(text);
             check_stale_reads(&operations, &Assumed::default(), None, &BUDGET, &interrupt)
         }
+        "eventual register" => {
+            check_eventual(&operations::<Register>(text), &Assumed::default(), None, &interrupt)
+        }
         other => panic!("no model {other}"),
     }
 }
@@ -67,9 +70,10 @@ fn did(end: &str, f: &str, asked: &str, answered: &str) -> String {
 const NEMESIS: &str = "{:process :nemesis, :type :info, :f :start-kill, :value nil}\n";
 
 /// By model: an operation that changes something, and one whose answer shows something.
-const OPERATIONS: [(&str, [&str; 3], [&str; 3]); 9] = [
+const OPERATIONS: [(&str, [&str; 3], [&str; 3]); 10] = [
     ("register", ["write", "[1 2]", "[1 2]"], ["read", "[1 nil]", "[1 2]"]),
     ("stale register", ["write", "[1 2]", "[1 2]"], ["read", "[1 nil]", "[1 2]"]),
+    ("eventual register", ["write", "[1 2]", "[1 2]"], ["read", "[1 nil]", "[1 2]"]),
     ("counter", ["add", "2", "2"], ["read", "nil", "2"]),
     ("cas-register", ["write", "2", "2"], ["read", "nil", "2"]),
     ("set", ["add", "2", "2"], ["read", "nil", "[2]"]),

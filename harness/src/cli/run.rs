@@ -322,11 +322,6 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
             Failure::usage(anyhow::anyhow!("{name} has no workloads"))
         })?,
     };
-    let lacks = &system.description().lacks;
-    let planned_workload = match scenario.filter(|scenario| scenario.workload == workload.name()) {
-        Some(scenario) => args.workload_options.or(&scenario.workload_options)?.resolve(workload, lacks)?,
-        None => args.workload_options.resolve(workload, lacks)?,
-    };
     let named =
         if args.node.is_empty() { None } else { Some(named_nodes(&args.node).map_err(Failure::usage)?) };
     let node_count = args.nodes.or(named).or(scenario.map(|scenario| scenario.nodes));
@@ -344,6 +339,19 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
     let request = Request { scenario: !args.no_scenario, ..args.target.request(node_count)? };
     let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(0..=u64::from(u32::MAX)));
     let settings = resolved(system, request, args.draw_options.then_some(seed))?;
+    let Description { name, vocabularies, lacks, .. } = system.description_in(&settings.mode);
+    if !vocabularies.iter().any(|spoken| spoken == workload.vocabulary()) {
+        return Err(Failure::usage(anyhow::anyhow!(
+            "the mode {} of {name} has no workload \"{}\"; it has {}",
+            settings.mode,
+            workload.name(),
+            Workloads::in_mode(system, &settings.mode).map(Model::name).collect::<Vec<_>>().join(", ")
+        )));
+    }
+    let planned_workload = match scenario.filter(|scenario| scenario.workload == workload.name()) {
+        Some(scenario) => args.workload_options.or(&scenario.workload_options)?.resolve(workload, lacks)?,
+        None => args.workload_options.resolve(workload, lacks)?,
+    };
     let faults = match (&args.faults, scenario) {
         _ if args.schedule.is_some() => "by hand".to_owned(),
         (Some(mix), _) if mix.trim().is_empty() => "none".to_owned(),

@@ -80,6 +80,7 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
     let time_limit_s = fixed.time_limit_s.unwrap_or_else(|| weighted(&LENGTHS, &mut rng));
     let (mode, workload) = dealt(system, fixed, nodes, seed, number);
     let seed = rng.random_range(0..=u64::from(u32::MAX));
+    let lacks = mode.as_ref().map_or(&system.description().lacks, |mode| &system.description_in(mode).lacks);
     let settings = mode.and_then(|mode| settings(system, fixed, &mode, nodes, &mut rng));
     let rests_on_clocks = settings.as_ref().is_some_and(|settings| rests_on_clocks(system, settings, nodes));
     let durable = system.description().durable;
@@ -114,7 +115,7 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
         say("workload", fixed.workload_word.clone().unwrap_or_else(|| workload.name().to_owned()));
         // A system with one object keeps one.
         if !system.description().has_one_object() {
-            for (name, value) in workload_options(workload, nodes, &system.description().lacks, &mut rng) {
+            for (name, value) in workload_options(workload, nodes, lacks, &mut rng) {
                 say(name, value);
             }
         }
@@ -197,17 +198,25 @@ fn dealt(
     number: u64,
 ) -> (Option<String>, Option<&'static dyn Workload>) {
     let modes = modes(system, fixed, nodes).unwrap_or_default();
-    let workloads: Vec<&'static dyn Workload> = Workloads::of(system)
-        .filter(|workload| fixed.workload.as_ref().is_none_or(|name| workload.name() == name))
-        .collect();
-    let cards = (modes.len().max(1) * workloads.len().max(1)) as u64;
-    let mut deck: Vec<usize> = (0..cards as usize).collect();
+    let wanted =
+        |workload: &&dyn Workload| fixed.workload.as_ref().is_none_or(|name| workload.name() == name);
+    let of_mode = |mode: &String| {
+        let workloads: Vec<_> = Workloads::in_mode(system, mode).filter(wanted).collect();
+        let mode = mode.clone();
+        workloads.into_iter().map(move |workload| (Some(mode.clone()), Some(workload)))
+    };
+    let mut deck: Vec<(Option<String>, Option<&'static dyn Workload>)> =
+        modes.iter().flat_map(of_mode).collect();
+    if deck.is_empty() {
+        // They do not go together, which `duress run` then explains.
+        deck.push((modes.first().cloned(), Workloads::of(system).find(wanted)));
+    }
+    let cards = deck.len() as u64;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     // The runs' own numbers come from the first streams.
     rng.set_stream(u64::MAX - number / cards);
     deck.shuffle(&mut rng);
-    let card = deck[(number % cards) as usize];
-    (modes.get(card % modes.len().max(1)).cloned(), workloads.get(card / modes.len().max(1)).copied())
+    deck.swap_remove((number % cards) as usize)
 }
 
 /// Draws values of the options of `mode`; `None` if they do not go together, which `duress run` then explains.
@@ -400,8 +409,9 @@ mod tests {
             let after = |name: &str| run.split(name).nth(1)?.split(' ').next().map(str::to_owned);
             (after("--mode "), after("--workload "))
         };
-        let workloads = Workloads::of(systems().find("store").unwrap()).count() as u64;
-        let cards = 2 * workloads;
+        let store = systems().find("store").unwrap();
+        let modes = &store.description().offer.modes;
+        let cards = modes.iter().flat_map(|mode| Workloads::in_mode(store, &mode.name)).count() as u64;
         for round in 0..3 {
             let pairs: BTreeSet<_> = (round * cards..(round + 1) * cards).map(pair).collect();
             assert_eq!(pairs.len() as u64, cards);

@@ -195,9 +195,19 @@ async fn look<K: Kind>(
     let bound = conductor.cluster.deployment.recovery_bound();
     // Replicas that lag have as long as nodes have to come back.
     let patience = if sound { K::FINISH.max(bound) } else { FINISH_BROKEN };
+    let patience_of_copies = if sound { bound } else { FINISH_BROKEN };
+    // The last reads are to see what copies have come to agree on.
+    let first = conductor.cluster.deployment.converges();
+    let mut open = None;
+    if first {
+        open =
+            dispatcher.run(&mut Nothing, Stop::Now, conductor.compare(occasion, patience_of_copies)).await?;
+    }
     let Ending { undecided } = K::finish(mix, dispatcher, conductor.clock.now() + patience).await?;
-    let patience = if sound { bound } else { FINISH_BROKEN };
-    let open = dispatcher.run(&mut Nothing, Stop::Now, conductor.compare(occasion, patience)).await?;
+    if !first {
+        open =
+            dispatcher.run(&mut Nothing, Stop::Now, conductor.compare(occasion, patience_of_copies)).await?;
+    }
     for what in undecided.into_iter().chain(open) {
         if !outcome.undecided.contains(&what) {
             outcome.undecided.push(what);

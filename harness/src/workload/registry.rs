@@ -79,7 +79,16 @@ impl Workloads {
     /// Returns the workloads that `system` has clients of, in the order in which they are listed. On a cluster that already
     /// runs, only those that bear what earlier runs left there.
     pub fn of(system: &dyn System) -> impl Iterator<Item = &'static dyn Workload> {
-        let Description { vocabularies, external, .. } = system.description();
+        Self::described(system.description())
+    }
+
+    /// Returns those of them that `system` has in a mode.
+    pub fn in_mode(system: &dyn System, mode: &str) -> impl Iterator<Item = &'static dyn Workload> {
+        Self::described(system.description_in(mode))
+    }
+
+    fn described(description: &Description) -> impl Iterator<Item = &'static dyn Workload> {
+        let Description { vocabularies, external, .. } = description;
         let spoken = |name: &str| vocabularies.iter().any(|known| known == name);
         let bears = |workload: &dyn Workload| external.is_none() || workload.bears_leftovers();
         Self::known().iter().filter(move |workload| spoken(workload.vocabulary()) && bears(*workload))

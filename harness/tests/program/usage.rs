@@ -35,6 +35,9 @@ fn what_is_unknown_is_named() {
     refused("run store -o read", &["'read'", "key=value"]);
     refused("run store --bug nope", &["\"nope\"", "stale-leader-read"]);
     refused("run store --mode primary --bug stale-leader-read", &["\"stale-leader-read\"", "raft"]);
+    refused("run store --mode ring --workload set", &["the mode ring of store", "\"set\"", "register"]);
+    refused("run store --mode ring --weight cas=1", &["--weight cas", "no such operation"]);
+    refused("run store --mode ring -o r=4", &["option r", "n=3"]);
     refused("run store --workload cache", &["\"cache\"", "register"]);
     refused("run store --promise exactly-once", &["register", "linearizable, stale-reads"]);
     refused("run store --workload rw-register --promise stale-reads", &["rw-register", "serializable"]);

@@ -100,6 +100,12 @@ impl ComparedObject {
 }
 
 impl Comparison {
+    /// Whether two copies at one position hold different things.
+    #[must_use]
+    pub fn has_diverged(&self) -> bool {
+        self.objects.iter().any(|object| matches!(object.agreement(), Agreement::Diverged(..)))
+    }
+
     /// Returns the copies that were not compared, in one sentence, if there are any.
     #[must_use]
     pub fn open(&self) -> Option<String> {

@@ -58,11 +58,20 @@ pub enum Bug {
     RetriedAfterMove,
     /// A shard that gives slots away keeps their keys.
     DroppedKeysStay,
+    /// A read repair replaces whatever it finds.
+    RepairWritesOlder,
+    /// Versions are the time of day.
+    LwwByClock,
+    /// Hints are kept in memory only.
+    HintLostOnRestart,
+    /// Anti-entropy leaves tombstones out, and drops them.
+    DeletedKeyResurrected,
 }
 
 /// Returns every seeded bug.
 pub(crate) fn specs() -> Vec<BugSpec> {
     let raft = || vec!["raft".to_owned()];
+    let ring = || vec!["ring".to_owned()];
     vec![
         BugSpec {
             name: "ack-before-commit".into(),
@@ -97,7 +106,7 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             defect: "commits are acknowledged before they are durable".into(),
             resembles: Some("Redis with appendfsync everysec; Elasticsearch's asynchronous translog".into()),
             anomaly: "acknowledged writes are lost when enough nodes are killed".into(),
-            modes: vec!["raft".into(), "primary".into()],
+            modes: vec!["raft".into(), "primary".into(), "ring".into()],
             options: BTreeMap::new(),
             nodes_min: 1,
         },
@@ -222,6 +231,44 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             modes: vec!["sharded".into()],
             options: BTreeMap::new(),
             nodes_min: 1,
+        },
+        BugSpec {
+            name: "repair-writes-older".into(),
+            defect: "a read repair replaces an owner's copy without looking at its version again".into(),
+            resembles: Some("check-then-act: a comparison that is out of date when the write arrives".into()),
+            anomaly: "an acknowledged write is undone by a read that began before it".into(),
+            modes: ring(),
+            options: BTreeMap::new(),
+            nodes_min: 3,
+        }
+        .with_option("read_repair", ["sync", "async"]),
+        BugSpec {
+            name: "lww-by-clock".into(),
+            defect: "the version of a write is the time of day of the node that coordinates it".into(),
+            resembles: Some("Cassandra's timestamps; Riak's last-write-wins, as Jepsen found it in 2013".into()),
+            anomaly: "an acknowledged write loses against an earlier one, by a node whose clock is ahead".into(),
+            modes: ring(),
+            options: BTreeMap::new(),
+            nodes_min: 2,
+        },
+        BugSpec {
+            name: "hint-lost-on-restart".into(),
+            defect: "with sloppy=on, a hint is acknowledged when it is in memory".into(),
+            resembles: Some("a hinted hand-off whose hints are not synced to disk".into()),
+            anomaly: "a write that only stand-ins had acknowledged is lost when they are killed".into(),
+            modes: ring(),
+            options: BTreeMap::new(),
+            nodes_min: 4,
+        }
+        .with_option("sloppy", ["on"]),
+        BugSpec {
+            name: "deleted-key-resurrected".into(),
+            defect: "anti-entropy compares live keys only, and drops the tombstones on which two owners agree".into(),
+            resembles: Some("Cassandra's tombstones, collected after gc_grace_seconds though an owner was away".into()),
+            anomaly: "an owner that was away brings deleted values back".into(),
+            modes: ring(),
+            options: BTreeMap::new(),
+            nodes_min: 3,
         },
     ]
 }

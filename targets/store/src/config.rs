@@ -90,6 +90,46 @@ pub struct PrimaryOptions {
     pub log_keep: u64,
 }
 
+/// What a read does about copies that are older than the one it returns, in the mode `ring`. Serde's names are those of the
+/// command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReadRepair {
+    /// It returns once as many owners as a write needs have what it returns.
+    Sync,
+    /// It sends what it returns to the owners that lacked it, and does not wait for them.
+    Async,
+    /// Nothing.
+    Off,
+}
+
+/// The values of an option that is on or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Switch {
+    On,
+    Off,
+}
+
+/// Options of the mode `ring`; the same on every node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RingOptions {
+    /// The points of each node on the ring.
+    pub vnodes: u64,
+    /// How many nodes own a key; all, if there are fewer.
+    pub n: usize,
+    /// How many owners a read asks.
+    pub r: usize,
+    /// How many owners have a write on disk when it is acknowledged.
+    pub w: usize,
+    /// What a read does about older copies.
+    pub read_repair: ReadRepair,
+    /// Whether other nodes stand in for owners that cannot be reached.
+    pub sloppy: bool,
+    /// The time between two comparisons of a node's copies with those of the other owners.
+    pub anti_entropy: Duration,
+}
+
 /// How the nodes replicate, with the options of that way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
@@ -101,6 +141,8 @@ pub enum Mode {
     /// The keys are partitioned over shards, each a consensus group of all nodes; keys move between shards. Linearizable, and
     /// there is progress while a majority is connected.
     Sharded(ShardedOptions),
+    /// Consistent hashing with copies, without a leader: every node takes requests, quorums of a key's owners answer them.
+    Ring(RingOptions),
 }
 
 impl Mode {
@@ -110,6 +152,7 @@ impl Mode {
             Self::Raft(_) => "raft",
             Self::Primary(_) => "primary",
             Self::Sharded(_) => "sharded",
+            Self::Ring(_) => "ring",
         }
     }
 
@@ -117,7 +160,7 @@ impl Mode {
     fn raft(&self) -> Option<&RaftOptions> {
         match self {
             Self::Raft(options) | Self::Sharded(ShardedOptions { raft: options, .. }) => Some(options),
-            Self::Primary(_) => None,
+            Self::Primary(_) | Self::Ring(_) => None,
         }
     }
 
@@ -149,6 +192,15 @@ impl Mode {
                     lease: Duration::ZERO,
                     drift_bound: Duration::ZERO,
                 },
+            })),
+            "ring" => Ok(Self::Ring(RingOptions {
+                vnodes: settings.whole("vnodes")?,
+                n: settings.whole("n")?,
+                r: settings.whole("r")?,
+                w: settings.whole("w")?,
+                read_repair: settings.word("read_repair")?,
+                sloppy: settings.word::<Switch>("sloppy")? == Switch::On,
+                anti_entropy: settings.millis("anti_entropy_ms")?,
             })),
             other => Err(SettingsError::Unreadable { option: "--mode".into(), given: other.into() }),
         }
@@ -218,7 +270,7 @@ impl Config {
     ///
     /// # Errors
     /// A name occurs twice; the election times are not above the heartbeat or not a range; a lease could outlast the
-    /// time without elections that it relies on; the bug does not apply to these options.
+    /// time without elections that it relies on; a quorum is larger than the number of copies; the bug does not apply to these options.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.members()?;
         if let Some(options) = self.mode.raft()
@@ -239,6 +291,11 @@ impl Config {
                 drift_bound: options.drift_bound,
                 election_max: options.election_max,
             });
+        }
+        if let Mode::Ring(options) = &self.mode
+            && options.r.max(options.w) > options.n
+        {
+            return Err(ConfigError::Quorum { r: options.r, w: options.w, n: options.n });
         }
         Ok(())
     }
@@ -273,6 +330,16 @@ pub enum ConfigError {
         drift_bound: Duration,
         /// How long no other leader is elected.
         election_max: Duration,
+    },
+    /// A quorum of the mode `ring` is larger than the number of copies.
+    #[error("r ({r}) and w ({w}) must be at most n ({n}), the number of copies of a key")]
+    Quorum {
+        /// The read quorum.
+        r: usize,
+        /// The write quorum.
+        w: usize,
+        /// The number of copies.
+        n: usize,
     },
 }
 

@@ -13,6 +13,7 @@
 //! - `raft`: the mode `raft`, consensus; its log, its links and the durable disk are [`duress_consensus`].
 //! - `primary`: the mode `primary`, asynchronous replication.
 //! - `sharded`: the mode `sharded`, partitioned keys.
+//! - `ring`: the mode `ring`, consistent hashing with quorums.
 //! - `bug`: the seeded bugs, each off by default; `early_reads`: one of them, which both modes have.
 //!
 //! ```no_run
@@ -43,12 +44,13 @@ mod outcome;
 mod primary;
 mod raft;
 mod resp;
+mod ring;
 mod serve;
 mod sharded;
 mod wall_clock;
 
 pub use bug::Bug;
-pub use config::{Config, Mode, NodeName, Peer, ReadBy, ReadFrom};
+pub use config::{Config, Mode, NodeName, Peer, ReadBy, ReadFrom, ReadRepair};
 pub use offer::offer;
 pub use serve::{ServeError, serve, serve_until, serve_with_clock};
 pub use wall_clock::{SystemClock, WallClock};

@@ -10,6 +10,7 @@ use crate::primary::PrimaryNode;
 use crate::raft::RaftNode;
 use crate::resp::reply::RespReply;
 use crate::resp::request::ClusterRequest;
+use crate::ring::RingNode;
 use crate::sharded::{ShardedNode, cluster};
 use duress_consensus::disk::DiskError;
 
@@ -18,7 +19,7 @@ use duress_consensus::disk::DiskError;
 pub struct Status {
     /// The mode.
     pub mode: &'static str,
-    /// `leader`, `follower`, `candidate`, `primary` or `replica`; `stopped` while it shuts down.
+    /// `leader`, `follower`, `candidate`, `primary`, `replica` or `member`; `stopped` while it shuts down.
     pub role: &'static str,
     /// The leader or primary it knows of.
     pub leader: Option<String>,
@@ -78,6 +79,8 @@ pub enum Node {
     Primary(PrimaryNode),
     /// A node of the mode `sharded`.
     Sharded(ShardedNode),
+    /// A node of the mode `ring`.
+    Ring(RingNode),
 }
 
 impl Node {
@@ -90,6 +93,7 @@ impl Node {
             Self::Raft(node) => node.write(commands).await,
             Self::Primary(node) => node.write(commands).await,
             Self::Sharded(node) => Ok(node.write(commands).await),
+            Self::Ring(node) => node.write(commands).await,
         }
     }
 
@@ -102,6 +106,7 @@ impl Node {
             Self::Raft(node) => node.read(queries).await,
             Self::Primary(node) => node.read(queries).await,
             Self::Sharded(node) => Ok(node.read(queries).await),
+            Self::Ring(node) => node.read(queries).await,
         }
     }
 
@@ -118,12 +123,18 @@ impl Node {
         }
     }
 
+    /// Whether commands and queries can be executed as one, with no other in between.
+    pub fn has_transactions(&self) -> bool {
+        !matches!(self, Self::Ring(_))
+    }
+
     /// Returns the status of this node.
     pub fn status(&self) -> Status {
         match self {
             Self::Raft(node) => node.status(),
             Self::Primary(node) => node.status(),
             Self::Sharded(node) => node.status(),
+            Self::Ring(node) => node.status(),
         }
     }
 
@@ -134,7 +145,13 @@ impl Node {
             Self::Raft(node) => (shard == 0).then(|| node.contents()),
             Self::Primary(node) => (shard == 0).then(|| node.contents()),
             Self::Sharded(node) => node.contents(shard),
+            Self::Ring(node) => (shard == 0).then(|| node.contents()),
         }
+    }
+
+    /// Returns the same by the owners that have copies of it; `None` if every node has a copy of everything.
+    pub fn copies(&self) -> Option<Vec<(String, Contents)>> {
+        if let Self::Ring(node) = self { Some(node.copies()) } else { None }
     }
 
     /// Returns when the node has failed on its own.
@@ -143,6 +160,7 @@ impl Node {
             Self::Raft(node) => NodeFailure::Consensus(node.failed().await),
             Self::Primary(node) => NodeFailure::Disk(node.failed().await),
             Self::Sharded(node) => NodeFailure::Consensus(node.failed().await),
+            Self::Ring(node) => NodeFailure::Disk(node.failed().await),
         }
     }
 
@@ -152,6 +170,7 @@ impl Node {
             Self::Raft(node) => node.stop().await,
             Self::Primary(node) => node.stop().await,
             Self::Sharded(node) => node.stop().await,
+            Self::Ring(node) => node.stop().await,
         }
     }
 }

@@ -43,6 +43,13 @@ fn modes() -> Vec<Mode> {
                        DBSIZE and SCAN over several shards are not atomic; progress while a majority is connected"
                 .into(),
         },
+        Mode {
+            name: "ring".into(),
+            summary: "consistent hashing: a few nodes own each key, any node takes requests, quorums of owners answer".into(),
+            promises: "registers without compare-and-set. With r + w > n and sloppy=off: linearizable with \
+                       read_repair=sync, else regular; otherwise eventual: acknowledged writes may be lost to others"
+                .into(),
+        },
     ]
 }
 
@@ -56,6 +63,7 @@ fn options() -> Vec<OptionSpec> {
         drawn: Vec::new(),
     };
     let count = || Values::Whole { min: 1, max: 1_000_000_000 };
+    let quorum = || Values::Whole { min: 1, max: 9 };
     let millis = || Values::Whole { min: 1, max: 60_000 };
     vec![
         option(
@@ -102,6 +110,34 @@ fn options() -> Vec<OptionSpec> {
             "with reads=lease, how far that clock may fall behind the others' during a lease; together with lease_ms at \
              most election_max_ms, since no other leader is elected for that long",
         ),
+        option("ring", "n", quorum(), "3", "how many nodes own a key; all, if there are fewer"),
+        option("ring", "r", quorum(), "2", "how many owners a read asks; at most n"),
+        option("ring", "w", quorum(), "2", "how many owners have a write on disk when it is acknowledged; at most n"),
+        option(
+            "ring",
+            "read_repair",
+            Values::words(["sync", "async", "off"]),
+            "sync",
+            "what a read does about older copies: it waits until w owners have what it returns; it sends it to those that \
+             lacked it; or nothing",
+        ),
+        option(
+            "ring",
+            "sloppy",
+            Values::words(["off", "on"]),
+            "off",
+            "whether the next nodes of the ring stand in for owners that cannot be reached, and hand hints off to them later",
+        ),
+        option("ring", "vnodes", Values::Whole { min: 1, max: 1_024 }, "64", "points of each node on the ring")
+            .drawn(["1", "16", "64"]),
+        option(
+            "ring",
+            "anti_entropy_ms",
+            Values::Whole { min: 10, max: 5_000 },
+            "500",
+            "time between two comparisons of a node's copies with those of the other owners",
+        )
+        .drawn(["100", "500", "2000"]),
         option("raft sharded", "heartbeat_ms", millis(), "100", "time between the heartbeats of a leader").drawn(["50", "100"]),
         option(
             "raft sharded",

@@ -19,8 +19,8 @@
 //! A connection that breaks before the reply means the same as `-UNKNOWN`. Redis's own `-TRYAGAIN` is not used for it,
 //! because in Redis Cluster that word means "not executed, send it again".
 //!
-//! A write is certainly not executed only if no node can hold it: it was never handed to the consensus log here, and not
-//! one byte of it was handed to a connection to another node. Once an entry is in a leader's log
+//! A write is certainly not executed only if no node can hold it: it was never handed to the consensus log or the disk here,
+//! and not one byte of it was handed to a connection to another node. Once an entry is in a leader's log
 //! it may be committed by a later leader even if this one deletes it, so *"the leader changed after the write was
 //! proposed"* is `UNKNOWN`.
 
@@ -38,6 +38,20 @@ pub enum Failure {
     /// May have been executed, or may be later. `UNKNOWN` on the wire.
     #[error("UNKNOWN {0}")]
     Unknown(Unknown),
+    /// The mode does not have it; not executed. `ERR` on the wire.
+    #[error("ERR {0}")]
+    Refused(Refused),
+}
+
+/// Why a mode refuses a request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum Refused {
+    /// It takes one order of all requests, which the mode `ring` does not have.
+    #[error(
+        "the mode ring has GET, MGET, EXISTS, SET without a condition, and DEL: compare-and-set, INCR, lists, WATCH and MULTI \
+         need consensus (mode raft)"
+    )]
+    NeedsConsensus,
 }
 
 /// Why a request certainly had no effect.
@@ -55,6 +69,9 @@ pub enum NotExecuted {
     /// This leader cannot reach a quorum, and proposed nothing.
     #[error("the leader has lost its quorum")]
     NoQuorum,
+    /// Too few owners of the key can be reached, and no node was sent the value.
+    #[error("too few owners of the key answered")]
+    TooFewOwners,
     /// The node is shutting down.
     #[error("the node is shutting down")]
     ShuttingDown,
@@ -72,6 +89,9 @@ pub enum Unknown {
     /// No answer within the deadline.
     #[error("no answer in time")]
     TimedOut,
+    /// The value was sent to owners of the key, and too few confirmed it.
+    #[error("too few owners of the key confirmed the value")]
+    TooFewOwners,
     /// The entry was in the log when this node stopped being the leader.
     #[error("the leader changed after the request was proposed")]
     LeaderChanged,
@@ -81,6 +101,15 @@ pub enum Unknown {
     /// Some of the shards that have its keys may have executed their part.
     #[error("not every shard has executed its part of the request")]
     InPart,
+    /// Of several parts, the first were executed; a later one was not.
+    #[error("a part of the request was executed, and the rest was not")]
+    PartlyExecuted,
+}
+
+impl From<Refused> for Failure {
+    fn from(reason: Refused) -> Self {
+        Self::Refused(reason)
+    }
 }
 
 impl From<NotExecuted> for Failure {

@@ -15,6 +15,7 @@ use crate::primary::PrimaryNode;
 use crate::raft::RaftNode;
 use crate::raft::node::Group;
 use crate::resp::connection::{Service, serve_client};
+use crate::ring::RingNode;
 use crate::sharded::ShardedNode;
 use crate::wall_clock::{SystemClock, WallClock};
 use duress_consensus::StartError;
@@ -134,6 +135,13 @@ pub async fn serve_with_clock(
                 .map_err(|cause| ServeError::Start { node: config.node.to_string(), cause })?;
             spawn_peer_listener(peers, node.parts(&hello), config.peer_listen, &mut tasks);
             Node::Sharded(node)
+        }
+        Mode::Ring(options) => {
+            let node = RingNode::start(&config, options, clock, members, &hello, &mut tasks)
+                .await
+                .map_err(|cause| ServeError::Start { node: config.node.to_string(), cause: cause.into() })?;
+            spawn_peer_listener(peers, vec![(hello, node.clone())], config.peer_listen, &mut tasks);
+            Node::Ring(node)
         }
     };
     tracing::info!(node = %config.node, mode = config.mode.name(), clients = %config.listen, bug = ?config.bug, "serving");

@@ -1,6 +1,6 @@
 //! The time of day, as a node reads it.
 //!
-//! Only reads by lease use it. All other times are measured with monotonic clocks.
+//! Only reads by lease use it, and the bug `lww-by-clock`. All other times are measured with monotonic clocks.
 
 use std::fmt;
 use std::time::SystemTime;

@@ -124,6 +124,12 @@ pub trait Deployment: Send + Sync {
         Ok(None)
     }
 
+    /// Whether copies come to agree by and by, without an order of changes in which each has a position: differences
+    /// between copies at one position count once they had the recovery bound to vanish, and the last reads wait for that.
+    fn converges(&self) -> bool {
+        false
+    }
+
     /// Prepares the resources that a workload needs before its clients begin, such as topics.
     ///
     /// Called once, when every node is ready; repeats until `deadline` what may succeed later. Most systems need nothing.

@@ -18,6 +18,11 @@ pub trait System: Send + Sync {
     /// Returns its description and offer.
     fn description(&self) -> &Description;
 
+    /// Returns its description in a mode, which may have fewer vocabularies and operations than others have.
+    fn description_in(&self, _mode: &str) -> &Description {
+        self.description()
+    }
+
     /// Checks whether it can be started on this machine, with `programs` in place of those that would be
     /// found.
     ///

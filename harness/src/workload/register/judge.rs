@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use duress_checkers::CheckReport;
 use duress_checkers::freshness::{ReadAges, check_freshness, read_ages};
 use duress_checkers::linearizable::{Budget, check_registers};
-use duress_checkers::stale_reads::check_stale_reads;
+use duress_checkers::stale_reads::{check_eventual, check_stale_reads};
 use duress_checkers::transactions::{check_registers_by_model, check_session_guarantees};
 use duress_checkers::verdict::Verdict;
 use duress_history::register::Register;
@@ -80,8 +80,12 @@ fn by_promise(operations: &[Operation<Register>], question: &Question, interrupt
         Consistency::Linearizable => {
             linearizability(check_registers(operations, assumed, &budget, interrupt), "register")
         }
-        // Registers are never promised less: their writes do not commute.
-        Consistency::StaleReads | Consistency::Eventual => {
+        Consistency::Eventual => {
+            let report = check_eventual(operations, assumed, settled(operations, question), interrupt);
+            let holds = "every value read was written, and replicas came to agree on a written one";
+            words("register", Consistency::Eventual, holds, Vec::new(), report)
+        }
+        Consistency::StaleReads => {
             let settled = settled(operations, question);
             let report = check_stale_reads(operations, assumed, settled, &budget, interrupt);
             let holds = "writes fit one order, each read saw a prefix of it, and replicas came to agree";

@@ -22,7 +22,7 @@ use crate::bug::Bug;
 use crate::command::{Answer, Command, Condition, Query, Reply};
 use crate::config::NodeName;
 use crate::node::{Contents, Node};
-use crate::outcome::{Failure, Unknown};
+use crate::outcome::{Failure, Refused, Unknown};
 use crate::sharded::slots::slot_of;
 
 const INBOX_BYTES_MAX: usize = 64 << 20;
@@ -285,6 +285,9 @@ impl Connection {
     async fn control(&mut self, control: Control) -> RespReply {
         let error = |text: &str| RespReply::Error(format!("ERR {text}"));
         match (control, self.queue.take()) {
+            (Control::Multi, None) if !self.service.node.has_transactions() => {
+                Failure::from(Refused::NeedsConsensus).into()
+            }
             (Control::Multi, None) => {
                 self.queue = Some(Queue::default());
                 RespReply::OK
@@ -354,6 +357,20 @@ impl Connection {
                 };
                 let pairs = values.into_iter().flat_map(|(key, value)| [RespReply::Bulk(key), value.into()]);
                 RespReply::Array(std::iter::once(RespReply::Bulk(position.into())).chain(pairs).collect())
+            }
+            Session::Copies => {
+                let Some(copies) = self.service.node.copies() else {
+                    return RespReply::Error(
+                        "ERR every node has a copy of everything: see DEBUG CONTENTS".into(),
+                    );
+                };
+                let copy = |(owners, Contents { position, values }): (String, Contents)| {
+                    let head = [owners, position].map(|text| RespReply::Bulk(text.into()));
+                    let pairs =
+                        values.into_iter().flat_map(|(key, value)| [RespReply::Bulk(key), value.into()]);
+                    RespReply::Array(head.into_iter().chain(pairs).collect())
+                };
+                RespReply::Array(copies.into_iter().map(copy).collect())
             }
             Session::KeySlot(key) => RespReply::Integer(slot_of(&key).into()),
             Session::ConfigGet(pattern) => RespReply::Map(settings(&pattern)),

@@ -82,6 +82,8 @@ pub enum Session {
     /// `DEBUG CONTENTS [shard]`: what this node holds of a shard, of the first one if none is named: its position, then each key
     /// and its value.
     Contents(usize),
+    /// `DEBUG COPIES`: the same for each set of owners: their names first.
+    Copies,
     /// `CLUSTER KEYSLOT key`: the slot of a key.
     KeySlot(Bytes),
     /// `CONFIG GET pattern`.
@@ -280,7 +282,11 @@ impl Request {
                 let shard = args.get(1).map_or(Some(0), |shard| parse_integer(shard));
                 let shard =
                     shard.and_then(|shard| usize::try_from(shard).ok()).ok_or(RequestError::NotAnInteger)?;
-                subcommand(&args[0], "DEBUG", &[("contents", Session::Contents(shard))])
+                subcommand(
+                    &args[0],
+                    "DEBUG",
+                    &[("contents", Session::Contents(shard)), ("copies", Session::Copies)],
+                )
             }
             b"config" => {
                 arity(!args.is_empty())?;

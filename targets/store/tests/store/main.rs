@@ -9,6 +9,7 @@ mod lease;
 mod primary;
 mod proxy;
 mod raft;
+mod ring;
 mod sharded;
 mod transactions;
 

@@ -3,6 +3,7 @@
 mod bank_client;
 mod client;
 mod counter_client;
+mod quorums;
 mod session;
 mod set_client;
 mod status;
@@ -26,6 +27,7 @@ use duress_settings::{Offer, Settings, SettingsError};
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use self::quorums::Quorums;
 use crate::client::{Addresses, Clients};
 use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady, TRANSACTIONS, TimeOuts};
 use crate::place::Place;
@@ -41,29 +43,37 @@ use crate::topology::{NodeFiles, Topology, UnknownNode};
 pub struct Store {
     subject: Subject,
     description: Description,
+    /// Of the mode `ring`.
+    ring: Description,
 }
 
 impl Store {
     /// Returns the store that the subcommand `store` of `executable` runs a node of, and that offers `offer`.
     #[must_use]
     pub fn new(executable: PathBuf, offer: Offer) -> Self {
+        let description = Description {
+            name: "store".to_owned(),
+            summary: "our replicated key-value store, made to be broken (RESP: speaks to redis-cli)"
+                .to_owned(),
+            offer,
+            lacks: Vec::new(),
+            vocabularies: ["register", "set", "counter", "list-append", "rw-register", "bank"]
+                .map(str::to_owned)
+                .to_vec(),
+            scenarios: Scenario::built_in(include_str!("scenarios.toml")),
+            nodes: USUAL_NODES,
+            durable: true,
+            external: None,
+        };
         Self {
             // Redis's port, and one beside it.
             subject: Subject { executable, subcommand: "store", client_port: 6379, peer_port: 7379 },
-            description: Description {
-                name: "store".to_owned(),
-                summary: "our replicated key-value store, made to be broken (RESP: speaks to redis-cli)"
-                    .to_owned(),
-                offer,
-                lacks: Vec::new(),
-                vocabularies: ["register", "set", "counter", "list-append", "rw-register", "bank"]
-                    .map(str::to_owned)
-                    .to_vec(),
-                scenarios: Scenario::built_in(include_str!("scenarios.toml")),
-                nodes: USUAL_NODES,
-                durable: true,
-                external: None,
+            ring: Description {
+                lacks: vec!["cas".to_owned()],
+                vocabularies: vec!["register".to_owned()],
+                ..description.clone()
             },
+            description,
         }
     }
 }
@@ -71,6 +81,10 @@ impl Store {
 impl System for Store {
     fn description(&self) -> &Description {
         &self.description
+    }
+
+    fn description_in(&self, mode: &str) -> &Description {
+        if mode == "ring" { &self.ring } else { &self.description }
     }
 
     fn available(&self, programs: &BTreeMap<String, PathBuf>) -> Result<(), MissingSystem> {
@@ -88,13 +102,15 @@ impl System for Store {
                 RaftReads::Local => Reads::OwnCopy { cut_off: CutOff::NoLeader },
             },
             "sharded" => Reads::Latest,
+            "ring" => Reads::Quorums(Quorums::of(settings, topology.nodes.len())?),
             _ => match settings.word("read")? {
                 PrimaryReads::Primary => Reads::Latest,
                 PrimaryReads::Any => Reads::OwnCopy { cut_off: CutOff::NoPrimary },
             },
         };
-        let tolerates = match settings.mode.as_str() {
-            "raft" | "sharded" => topology.nodes.len().saturating_sub(1) / 2,
+        let tolerates = match (settings.mode.as_str(), reads) {
+            ("raft" | "sharded", _) => topology.nodes.len().saturating_sub(1) / 2,
+            (_, Reads::Quorums(quorums)) => quorums.tolerates(),
             // Without failover no writes are possible while the primary is away.
             _ => 0,
         };
@@ -102,7 +118,11 @@ impl System for Store {
         let nodes = topology.clone();
         let shards = if settings.mode == "sharded" { settings.whole("shards")? } else { 1 };
         let tag = if settings.mode == "sharded" { "{txn}" } else { "" };
-        let clients = clients(Arc::new(move |node: &NodeId| nodes.address(node, port)), tag);
+        let address: Addresses = Arc::new(move |node: &NodeId| nodes.address(node, port));
+        let clients = match reads {
+            Reads::Quorums(_) => clients_of_registers(&address),
+            Reads::Latest | Reads::ByLease(_) | Reads::OwnCopy { .. } => clients(address, tag),
+        };
         Ok(Arc::new(StoreCluster {
             subject: self.subject.clone(),
             settings: settings.clone(),
@@ -119,12 +139,8 @@ impl System for Store {
 /// Returns clients of every server that speaks RESP and answers as the store does. `tag` comes before the keys of transactions and
 /// of banks.
 pub(crate) fn clients(address: Addresses, tag: &'static str) -> Clients {
-    let [of_registers, of_sets, of_counters, of_banks] = [0; 4].map(|_| Arc::clone(&address));
-    let clients = Clients::default()
-        .with::<Register>(move |seat| {
-            let to = of_registers(&seat.node)?;
-            Ok(Box::new(client::StoreClient::new(seat, to)))
-        })
+    let [of_sets, of_counters, of_banks] = [0; 3].map(|_| Arc::clone(&address));
+    let clients = clients_of_registers(&address)
         .with::<Set>(move |seat| {
             let to = of_sets(&seat.node)?;
             Ok(Box::new(set_client::SetClient::new(seat, to)))
@@ -138,6 +154,14 @@ pub(crate) fn clients(address: Addresses, tag: &'static str) -> Clients {
             Ok(Box::new(bank_client::BankClient::new(seat, to, tag)))
         });
     of_transactions::<Held>(of_transactions::<Elements>(clients, &address, tag), &address, tag)
+}
+
+fn clients_of_registers(address: &Addresses) -> Clients {
+    let address = Arc::clone(address);
+    Clients::default().with::<Register>(move |seat| {
+        let to = address(&seat.node)?;
+        Ok(Box::new(client::StoreClient::new(seat, to)))
+    })
 }
 
 fn of_transactions<R: txn_client::Commanded>(
@@ -181,6 +205,8 @@ enum Reads {
         /// How the node reports that it is cut off.
         cut_off: CutOff,
     },
+    /// The newest of the copies that a quorum of the key's owners holds.
+    Quorums(Quorums),
 }
 
 /// How a node that answers reads from its own copy reports that it is cut off from the others.
@@ -210,13 +236,14 @@ struct StoreCluster {
 fn time_outs(settings: &Settings, reads: Reads) -> Result<TimeOuts, SettingsError> {
     let lease = match reads {
         Reads::ByLease(bound) => Some(bound.lease),
-        Reads::Latest | Reads::OwnCopy { .. } => None,
+        Reads::Latest | Reads::OwnCopy { .. } | Reads::Quorums(_) => None,
     };
     match settings.mode.as_str() {
         "raft" | "sharded" => {
             let election = settings.millis("election_min_ms")? + settings.millis("election_max_ms")?;
             Ok(TimeOuts { election: election * 6 / 5, lease, ..TimeOuts::default() })
         }
+        "ring" => Ok(Quorums::time_outs()),
         _ => Ok(TimeOuts::default()),
     }
 }
@@ -240,6 +267,8 @@ impl Deployment for StoreCluster {
 
     fn promise(&self, workload: &str) -> Promise {
         match (self.reads, TRANSACTIONS.contains(&workload)) {
+            // It has no clients of anything but registers.
+            (Reads::Quorums(quorums), _) => quorums.promise(),
             (Reads::Latest | Reads::ByLease(_), false) => Promise::LINEARIZABLE,
             (Reads::OwnCopy { .. }, false) => Promise::STALE_READS,
             (Reads::Latest | Reads::ByLease(_), true) => Promise::STRICT_SERIALIZABLE,
@@ -259,13 +288,21 @@ impl Deployment for StoreCluster {
     fn clock_bound(&self) -> Option<ClockBound> {
         match self.reads {
             Reads::ByLease(bound) => Some(bound),
-            Reads::Latest | Reads::OwnCopy { .. } => None,
+            Reads::Latest | Reads::OwnCopy { .. } | Reads::Quorums(_) => None,
         }
     }
 
     fn roles(&self, _: &Setup) -> Vec<String> {
         // Shard 0's leader is the one that the status calls the leader.
         (1..self.shards).map(status::leader_of).collect()
+    }
+
+    fn reports_leader(&self) -> bool {
+        !matches!(self.reads, Reads::Quorums(_))
+    }
+
+    fn converges(&self) -> bool {
+        matches!(self.reads, Reads::Quorums(_))
     }
 
     fn process(&self, node: &NodeId, files: &NodeFiles) -> Result<ProcessSpec, LaunchError> {
@@ -276,7 +313,7 @@ impl Deployment for StoreCluster {
         let (to, deadline) = (self.address(node)?, Instant::now() + deadline);
         let cut_off = match self.reads {
             Reads::OwnCopy { cut_off } => Some(cut_off),
-            Reads::Latest | Reads::ByLease(_) => None,
+            Reads::Latest | Reads::ByLease(_) | Reads::Quorums(_) => None,
         };
         let ready = status::ready(from, to, self.probe(), cut_off, deadline).await;
         ready.map_err(|failure| NotReady::because(node, "a probe by a read", failure))
@@ -299,7 +336,12 @@ impl Deployment for StoreCluster {
         deadline: Duration,
     ) -> Result<Option<Vec<ReplicaCopy>>, NotReady> {
         let (to, deadline) = (self.address(node)?, Instant::now() + deadline);
-        let copies = status::contents(from, to, self.shards, deadline).await;
+        let copies = match self.reads {
+            Reads::Quorums(_) => status::copies(from, to, deadline).await,
+            Reads::Latest | Reads::ByLease(_) | Reads::OwnCopy { .. } => {
+                status::contents(from, to, self.shards, deadline).await
+            }
+        };
         copies.map(Some).map_err(|failure| NotReady::because(node, "DEBUG CONTENTS", failure))
     }
 

@@ -86,6 +86,30 @@ pub(super) async fn contents(
     Ok(copies)
 }
 
+/// Returns the node's own copies, by the owners that have one.
+pub(super) async fn copies(
+    from: &dyn Place,
+    to: SocketAddr,
+    deadline: Instant,
+) -> Result<Vec<ReplicaCopy>, RequestError> {
+    let mut connection = RespConnection::open(from, to, deadline).await?;
+    let of_owners = |frame: &BytesFrame| match frame {
+        BytesFrame::Array(parts) => match &parts[..] {
+            [BytesFrame::BulkString(owners), parts @ ..] => {
+                let object = Some(String::from_utf8_lossy(owners).into_owned());
+                Ok(ReplicaCopy { object, ..copy(parts)? })
+            }
+            _ => Err(unexpected(frame)),
+        },
+        other => Err(unexpected(other)),
+    };
+    match connection.call(&[b"DEBUG", b"COPIES"], deadline).await? {
+        BytesFrame::Array(copies) => copies.iter().map(of_owners).collect(),
+        BytesFrame::Error(error) => Err(error_reply(&error)),
+        other => Err(unexpected(&other)),
+    }
+}
+
 /// Returns the role of the node that leads a shard.
 pub(super) fn leader_of(shard: impl std::fmt::Display) -> String {
     format!("shard-{shard}")
