@@ -98,12 +98,9 @@ pub enum Unknown {
     /// The node's consensus or storage stopped while it had the request.
     #[error("the node stopped while it was executing the request")]
     Stopped,
-    /// Some of the shards that have its keys may have executed their part.
-    #[error("not every shard has executed its part of the request")]
+    /// Of several parts, for several shards or keys, one may have been executed and another was not.
+    #[error("a part of the request may have been executed, and the rest was not")]
     InPart,
-    /// Of several parts, the first were executed; a later one was not.
-    #[error("a part of the request was executed, and the rest was not")]
-    PartlyExecuted,
 }
 
 impl From<Refused> for Failure {

@@ -184,7 +184,7 @@ impl Part {
 /// Returns the failure of a request of which `executed` parts were executed before.
 fn after(executed: usize, failure: Failure) -> Failure {
     match failure {
-        Failure::NotExecuted(_) if executed > 0 => Unknown::PartlyExecuted.into(),
+        Failure::NotExecuted(_) if executed > 0 => Unknown::InPart.into(),
         failure => failure,
     }
 }
