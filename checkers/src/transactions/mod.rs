@@ -19,10 +19,11 @@
 //! serializability of everything else.
 //!
 //! In reading order: `model`: the anomalies that refute a model; `facts`: a history by key; `list` and `register`:
-//! versions; `graph` and `cycle`; `visibility`; `order`, with `serial` and `proof`, and `search`; `finding`, `explain` and `reasons`: the
+//! versions; `graph` and `cycle`; `visibility`; `order`, with `serial`, `chains` and `proof`, and `search`; `finding`, `explain` and `reasons`: the
 //! sentences of the report; `single`: registers whose operations are transactions; `sessions`: what each process that uses such
 //! registers may rely on.
 
+mod chains;
 mod cycle;
 mod explain;
 mod facts;

@@ -15,22 +15,20 @@
 //! member of which is known to come before the next; the clock has the number of the members of each chain
 //! that come before the node or are it. There are about as many chains as clients.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustc_hash::FxHashSet;
 
+use super::chains::{Chains, Link, Successors};
 use super::explain::Shown;
 use super::facts::Facts;
 use super::graph::{Dependency, Graph, Node};
 use super::proof::{Derived, Proof};
+use super::search::mixed;
 use super::visibility::Access;
 use crate::witness::Op;
-
-/// The number of entries of all clocks at which the search is given up: about 512 MB.
-const ENTRIES_MAX: usize = 1 << 27;
 
 /// The number of clocks' entries compared, per transaction, before the search gives up.
 const WORK_PER_TRANSACTION: u64 = 40_000;
@@ -49,13 +47,6 @@ pub(super) enum Serial {
     Contradiction(Proof),
     /// None was found: it was interrupted, took too much time or memory, or no short proof exists.
     Undecided,
-}
-
-/// The place of a writer in its chain; the first is number 1, and transactions that do not write have number 0.
-#[derive(Clone, Copy, Default)]
-struct Link {
-    chain: u32,
-    number: u32,
 }
 
 /// The accesses to one object.
@@ -103,9 +94,8 @@ struct Search<'a> {
     first_access: Vec<u32>,
     keys: Vec<OfKey>,
     links: Vec<Link>,
-    /// The known edges, by the node that they leave, and those that were added.
-    starts: Vec<u32>,
-    ends: Vec<Node>,
+    /// The known edges, and those that were added.
+    known: Successors,
     added: Vec<Vec<Node>>,
     /// The edges added from transactions that do not write.
     from_readers: FxHashSet<(Op, Op)>,
@@ -141,13 +131,11 @@ pub(super) fn search<R: Shown>(
     graph: &Graph,
     interrupt: &AtomicBool,
 ) -> Serial {
-    let (starts, ends) = by_source(graph);
+    let known = Successors::new(graph);
     let position = |node: Node| if node < graph.joints_from { facts.position(node) } else { 0 };
-    let Some(order) = sorted(&starts, &ends, position) else { return Serial::Undecided };
-    let Some((links, width)) = chains(accesses, graph, &starts, &ends, &order) else {
-        return Serial::Undecided;
-    };
-    let mut search = Search::new(facts, accesses, graph, (starts, ends), links, width, interrupt);
+    let Some(order) = known.sorted(position) else { return Serial::Undecided };
+    let Some(chains) = Chains::new(accesses, graph, &known, &order) else { return Serial::Undecided };
+    let mut search = Search::new(facts, accesses, graph, known, chains, interrupt);
     search.start(facts, &order);
     match search.rise() {
         Ok(()) => {}
@@ -161,106 +149,13 @@ pub(super) fn search<R: Shown>(
     if search.finds() { Serial::Found } else { Serial::Undecided }
 }
 
-fn by_source(graph: &Graph) -> (Vec<u32>, Vec<Node>) {
-    let mut starts = vec![0_u32; graph.nodes() + 1];
-    for edge in &graph.edges {
-        starts[edge.from as usize + 1] += 1;
-    }
-    for at in 1..starts.len() {
-        starts[at] += starts[at - 1];
-    }
-    let (mut next, mut ends) = (starts.clone(), vec![0; graph.edges.len()]);
-    for edge in &graph.edges {
-        let next = &mut next[edge.from as usize];
-        ends[*next as usize] = edge.to;
-        *next += 1;
-    }
-    (starts, ends)
-}
-
-fn of<'e>(starts: &[u32], ends: &'e [Node], node: Node) -> &'e [Node] {
-    &ends[starts[node as usize] as usize..starts[node as usize + 1] as usize]
-}
-
-/// Returns the nodes in an order that agrees with all edges, and with `position` where they leave a choice; `None` if
-/// there is a cycle.
-fn sorted(starts: &[u32], ends: &[Node], position: impl Fn(Node) -> u64) -> Option<Vec<Node>> {
-    let nodes = starts.len() - 1;
-    let mut waits = vec![0_u32; nodes];
-    for to in ends {
-        waits[*to as usize] += 1;
-    }
-    let free = (0..nodes as Node).filter(|node| waits[*node as usize] == 0);
-    let mut ready: BinaryHeap<Reverse<(u64, Node)>> =
-        free.map(|node| Reverse((position(node), node))).collect();
-    let mut order = Vec::with_capacity(nodes);
-    while let Some(Reverse((_, node))) = ready.pop() {
-        order.push(node);
-        for next in of(starts, ends, node) {
-            waits[*next as usize] -= 1;
-            if waits[*next as usize] == 0 {
-                ready.push(Reverse((position(*next), *next)));
-            }
-        }
-    }
-    (order.len() == nodes).then_some(order)
-}
-
-/// Appends each writer, in `order`, to a chain whose last member comes before it. Returns the places, and the
-/// number of chains; `None` if there would be too many.
-fn chains(
-    accesses: &[Access],
-    graph: &Graph,
-    starts: &[u32],
-    ends: &[Node],
-    order: &[Node],
-) -> Option<(Vec<Link>, usize)> {
-    let mut links = vec![Link::default(); graph.joints_from as usize];
-    let mut is_writer = vec![false; graph.joints_from as usize];
-    for access in accesses.iter().filter(|access| access.writes) {
-        is_writer[access.op as usize] = true;
-    }
-    let mut lengths: Vec<u32> = Vec::new();
-    let mut clocks: Vec<Vec<u32>> = vec![Vec::new(); graph.nodes()];
-    for node in order {
-        let mut clock = std::mem::take(&mut clocks[*node as usize]);
-        if is_writer.get(*node as usize).is_some_and(|is| *is) {
-            let chain = lengths.iter().zip(&clock).position(|(length, known)| length == known);
-            let chain = chain.unwrap_or_else(|| {
-                lengths.push(0);
-                lengths.len() - 1
-            });
-            if lengths.len().saturating_mul(graph.nodes()) > ENTRIES_MAX {
-                return None;
-            }
-            lengths[chain] += 1;
-            links[*node as usize] = Link { chain: chain as u32, number: lengths[chain] };
-            if clock.len() <= chain {
-                clock.resize(chain + 1, 0);
-            }
-            clock[chain] = lengths[chain];
-        }
-        for next in of(starts, ends, *node) {
-            let next = &mut clocks[*next as usize];
-            if next.len() < clock.len() {
-                next.resize(clock.len(), 0);
-            }
-            for (mine, theirs) in next.iter_mut().zip(&clock) {
-                *mine = (*mine).max(*theirs);
-            }
-        }
-    }
-    Some((links, lengths.len()))
-}
-
 impl<'a> Search<'a> {
     fn new<R: Shown>(
         facts: &Facts<'_, R>,
         accesses: &'a [Access],
         graph: &Graph,
-        (starts, ends): (Vec<u32>, Vec<Node>),
-        links: Vec<Link>,
-        width: usize,
+        known: Successors,
+        Chains { links, count: width }: Chains,
         interrupt: &'a AtomicBool,
     ) -> Self {
         let (nodes, operations) = (graph.nodes(), facts.operations.len());
@@ -293,7 +188,7 @@ impl<'a> Search<'a> {
             of_key.readers.sort_unstable();
         }
         let mut waits = vec![0_u32; nodes];
-        for to in &ends {
+        for to in &known.ends {
             waits[*to as usize] += 1;
         }
         let taking: Vec<bool> = (0..operations as Op).map(|op| facts.takes_part(op)).collect();
@@ -304,8 +199,7 @@ impl<'a> Search<'a> {
             first_access,
             keys,
             links,
-            starts,
-            ends,
+            known,
             added: vec![Vec::new(); nodes],
             from_readers: FxHashSet::default(),
             width,
@@ -338,8 +232,8 @@ impl<'a> Search<'a> {
             {
                 self.clocks[at + link.chain as usize] = link.number;
             }
-            for next in self.starts[*node as usize]..self.starts[*node as usize + 1] {
-                let next = self.ends[next as usize] as usize * self.width;
+            for next in self.known.range(*node) {
+                let next = self.known.ends[next] as usize * self.width;
                 for chain in 0..self.width {
                     self.clocks[next + chain] = self.clocks[next + chain].max(self.clocks[at + chain]);
                 }
@@ -351,7 +245,7 @@ impl<'a> Search<'a> {
         }
         for node in order.iter().rev() {
             let own = if *node < self.joints_from { facts.end(*node) } else { None };
-            let after = of(&self.starts, &self.ends, *node).iter().map(|next| self.due[*next as usize]).min();
+            let after = self.known.of(*node).iter().map(|next| self.due[*next as usize]).min();
             self.due[*node as usize] = own.unwrap_or(u64::MAX).min(after.unwrap_or(u64::MAX));
         }
     }
@@ -385,8 +279,8 @@ impl<'a> Search<'a> {
 
     /// Raises the clocks of the successors of `node`.
     fn pass_on(&mut self, node: Node) -> Result<(), Halt> {
-        for at in self.starts[node as usize]..self.starts[node as usize + 1] {
-            self.raise(node, self.ends[at as usize])?;
+        for at in self.known.range(node) {
+            self.raise(node, self.known.ends[at])?;
         }
         for at in 0..self.added[node as usize].len() {
             self.raise(node, self.added[node as usize][at])?;
@@ -533,14 +427,11 @@ impl<'a> Search<'a> {
     }
 
     fn unbind_after(&mut self, node: Node, released: &mut Vec<Node>) {
-        let known = self.starts[node as usize] as usize..self.starts[node as usize + 1] as usize;
-        for at in known {
-            let next = self.ends[at];
-            self.unbind(next, released);
+        for at in self.known.range(node) {
+            self.unbind(self.known.ends[at], released);
         }
         for at in 0..self.added[node as usize].len() {
-            let next = self.added[node as usize][at];
-            self.unbind(next, released);
+            self.unbind(self.added[node as usize][at], released);
         }
     }
 
@@ -618,8 +509,7 @@ impl<'a> Search<'a> {
     fn rebind_after(&mut self, node: Node) {
         let mut bound = vec![node];
         while let Some(node) = bound.pop() {
-            let known = self.starts[node as usize] as usize..self.starts[node as usize + 1] as usize;
-            let mut ends: Vec<Node> = self.ends[known].to_vec();
+            let mut ends: Vec<Node> = self.known.of(node).to_vec();
             ends.extend_from_slice(&self.added[node as usize]);
             for end in ends {
                 self.bind(end);
@@ -701,12 +591,4 @@ impl<'a> Search<'a> {
             reads
         })
     }
-}
-
-/// Returns a hash whose values do not cancel each other out (splitmix64).
-fn mixed(number: u64) -> u64 {
-    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }

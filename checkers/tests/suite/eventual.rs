@@ -45,8 +45,7 @@ fn acknowledged_writes_are_not_all_lost() {
     expect("0!w1 3id 3?d 0!w2 1!r_ 2!r_", Some(6), "valid");
     expect("0!w1 3!d 0!w2 1!r_ 2!r_", Some(6), "valid");
     // Another replica may have it.
-    let unread =
-        "unknown: the replicas that answered at the end lack an acknowledged write, and n3 did not answer";
+    let unread = "unknown: key x was not decided: the replicas that answered at the end lack an acknowledged write, and n3 did not answer";
     expect("3!r_ 0!w1 1!r_ 2!r_", Some(4), unread);
 }
 
