@@ -175,20 +175,27 @@ impl<'a> Trial<'a> {
         problem
     }
 
-    /// Leaves out reads, then relaxes writes too. Reads first: a write that was acknowledged says more than a read that
-    /// happened to see it.
+    /// Leaves out reads, then writes that no other call shows, and then relaxes the others too. Reads first: a write that was
+    /// acknowledged says more than a read that happened to see it. What others show last: without its end, it is still one
+    /// operation of the witness, and may need another.
     fn relax(&self, problem: Problem) -> Problem {
-        let problem = self.minimize(observed_only(&problem), |call| matches!(call.effect, Effect::Read(_)));
-        self.minimize(problem, |_| true)
+        let problem =
+            self.minimize(observed_only(&problem), |_, call| matches!(call.effect, Effect::Read(_)));
+        let problem = self.minimize(problem, |problem, call| {
+            call.effect
+                .produced()
+                .is_none_or(|value| problem.calls.iter().all(|other| other.effect.observed() != Some(value)))
+        });
+        self.minimize(problem, |_, _| true)
     }
 
     /// Relaxes calls that are `eligible`: large parts at once, then smaller ones, down to single ones, until
     /// no more can be relaxed.
     ///
     /// This is the delta debugging of Zeller and Hildebrandt (TSE 2002).
-    fn minimize(&self, mut problem: Problem, eligible: impl Fn(&Call) -> bool) -> Problem {
+    fn minimize(&self, mut problem: Problem, eligible: impl Fn(&Problem, &Call) -> bool) -> Problem {
         let completed = |problem: &Problem| -> Vec<usize> {
-            let counts = |call: &Call| call.complete.is_some() && eligible(call);
+            let counts = |call: &Call| call.complete.is_some() && eligible(problem, call);
             (0..problem.calls.len()).filter(|number| counts(&problem.calls[*number])).collect()
         };
         let mut part = completed(&problem).len().div_ceil(2);

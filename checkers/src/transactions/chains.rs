@@ -7,8 +7,8 @@ use std::ops::Range;
 use super::graph::{Graph, Node};
 use super::visibility::Access;
 
-/// The number of entries of all clocks at which chains are too many: about 512 MB.
-const ENTRIES_MAX: usize = 1 << 27;
+/// The number of entries of all clocks at which chains are too many: about 256 MB.
+const ENTRIES_MAX: usize = 1 << 26;
 
 /// The edges of a graph, by the node that they leave.
 pub(super) struct Successors {

@@ -288,6 +288,13 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
+    /// Notes the work of comparing two clocks, or of taking a transaction.
+    fn spend(&mut self) -> Result<(), Halt> {
+        self.work_left = self.work_left.saturating_sub(self.width as u64 + 1);
+        let goes_on = self.work_left > 0 && !self.interrupt.load(Ordering::Relaxed);
+        if goes_on { Ok(()) } else { Err(Halt::GivenUp) }
+    }
+
     /// Raises the clock of `to`, which comes after `from`.
     fn raise(&mut self, from: Node, to: Node) -> Result<(), Halt> {
         let (source, target) = (from as usize * self.width, to as usize * self.width);
@@ -297,10 +304,7 @@ impl<'a> Search<'a> {
         {
             return Err(Halt::Cycle(from, to));
         }
-        self.work_left = self.work_left.saturating_sub(self.width as u64);
-        if self.work_left == 0 || self.interrupt.load(Ordering::Relaxed) {
-            return Err(Halt::GivenUp);
-        }
+        self.spend()?;
         let mut rises = false;
         for chain in 0..self.width {
             let (theirs, mine) = (self.clocks[source + chain], self.clocks[target + chain]);
@@ -444,6 +448,7 @@ impl<'a> Search<'a> {
 
     /// Takes `op` as the next transaction, and derives what follows.
     fn take(&mut self, op: Op) -> Result<(), Halt> {
+        self.spend()?;
         let due = self.due[op as usize];
         self.waiting(op).remove(&(due, op));
         self.undo.push(Undo::Taken(op, self.state));

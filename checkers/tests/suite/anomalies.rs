@@ -123,6 +123,8 @@ fn stale_read() {
     check("0iw1 0ow1 1ir_ 1or1 2ir_ 2or_", "stale-read(write 1, read -> null)");
     // The write's outcome is unknown, but it was seen.
     check("0iw1 0ow1 0iw2 0?w2 1ir_ 1or2 2ir_ 2or1", "stale-read(write 1, write 2, read -> 2, read -> 1)");
+    // A later compare-and-set has no part in it.
+    check("0iw1 0ow1 0iw2 0ow2 1ir_ 1or1 2ic2:3 2oc2:3", "stale-read(write 1, write 2, read -> 1)");
     // Repeated values: the point is that no operation wrote 1 after 2 was acknowledged.
     check("0iw1 0ow1 0iw2 0ow2 0iw1 0ow1 0iw2 0ow2 1ir_ 1or1", "stale-read(write 2, read -> 1)");
     check("0iw1 0ow1 0iw2 0ow2 0iw1 0ow1 1ir_ 1or1", "valid");
