@@ -31,6 +31,12 @@ pub(crate) struct Replicas<'a> {
     unanswered: BTreeMap<(Option<&'a Scalar>, &'a NodeId), u64>,
 }
 
+/// Returns why eventual consistency is not decided where no final phase is known.
+pub(crate) fn never_settled() -> Reason {
+    let what = "whether replicas came to agree was not checked: the history does not say when everything had been healed";
+    Reason::NotExamined { what: what.to_owned() }
+}
+
 impl<'a> Replicas<'a> {
     /// Returns the replicas of a history with these `reads`, in which they have to agree from the event `settled` on.
     pub(crate) fn new(settled: u64, reads: impl Iterator<Item = ReplicaRead<'a>>) -> Self {

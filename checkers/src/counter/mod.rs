@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 use crate::delivery::happened;
 use crate::findings::Findings;
 use crate::linearizable::Convergence;
-use crate::replicas::{ReplicaRead, Replicas};
+use crate::replicas::{ReplicaRead, Replicas, never_settled};
 use crate::verdict::{AnomalyKind, CheckReport, Details, Reason, Verdict};
 use facts::Facts;
 
@@ -103,6 +103,9 @@ pub fn check_counter(
         reasons.extend(open);
         convergence
     });
+    if promise == Consistency::Eventual && settled.is_none() {
+        reasons.push(never_settled());
+    }
     if reasons.is_empty() {
         reasons.extend(Reason::nothing_shown(operations.len() as u64, happened(operations), answered));
     }

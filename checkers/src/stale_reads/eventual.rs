@@ -19,13 +19,13 @@ use crate::freshness;
 use crate::linearizable::partition::{Partition, registers};
 use crate::linearizable::source::{End, Source};
 use crate::linearizable::{Budget, KeyReport, Limits, check_parts, objects, shown};
-use crate::replicas::Replicas;
-use crate::verdict::{Anomaly, AnomalyKind, CheckReport, Reason, Role, WitnessStart};
+use crate::replicas::{Replicas, never_settled};
+use crate::verdict::{Anomaly, AnomalyKind, CheckReport, Reason, Role, Verdict, WitnessStart};
 use crate::witness::{Op, Witness, say};
 
 /// Checks each register of `operations`, which are in order of invocation, on its own and in parallel.
 ///
-/// See [`check_stale_reads`](super::check_stale_reads) for `settled`, without which the replicas' agreement is not checked, and
+/// See [`check_stale_reads`](super::check_stale_reads) for `settled`, without which it is unknown whether replicas agree, and
 /// [`check_registers`](crate::linearizable::check_registers) for `assumed` and `interrupt`. Time O(n log n).
 #[must_use]
 pub fn check_eventual(
@@ -38,7 +38,9 @@ pub fn check_eventual(
     // Nothing is searched for: the budget is not used.
     let budget = Budget::default();
     let Some(settled) = settled else {
-        return check_parts(&parts, &budget, interrupt, written_values);
+        let mut report = check_parts(&parts, &budget, interrupt, written_values);
+        report.verdict = report.verdict.merge(Verdict::new(Vec::new(), vec![never_settled()]));
+        return report;
     };
     let replicas = replicas_of(&parts, settled);
     let report = check_parts(&parts, &budget, interrupt, |part, limits| check_key(part, &replicas, limits));

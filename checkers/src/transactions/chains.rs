@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use super::graph::{Graph, Node};
 use super::visibility::Access;
+use crate::witness::Op;
 
 /// The number of entries of all clocks at which chains are too many: about 256 MB.
 const ENTRIES_MAX: usize = 1 << 26;
@@ -127,5 +128,49 @@ impl Chains {
             }
         }
         Some(Self { links, count: lengths.len() })
+    }
+}
+
+/// The accesses to one object.
+#[derive(Default)]
+pub(super) struct OfKey {
+    /// The writers by chain, in the order of the chain, with their numbers in it.
+    pub(super) writers: Vec<(u32, Vec<(u32, Op)>)>,
+    /// Each writer with a transaction that read its version; sorted.
+    pub(super) readers: Vec<(Op, Op)>,
+}
+
+impl OfKey {
+    /// Returns the accesses to each of so many objects.
+    pub(super) fn all(keys: usize, accesses: &[Access], links: &[Link]) -> Vec<Self> {
+        let mut of_keys: Vec<Self> = Vec::new();
+        of_keys.resize_with(keys, Self::default);
+        let mut written: Vec<(u32, u32, u32, Op)> = Vec::new();
+        for access in accesses {
+            let of_key = &mut of_keys[access.key as usize];
+            if access.writes {
+                let link = links[access.op as usize];
+                written.push((access.key, link.chain, link.number, access.op));
+            }
+            if let Some(Some(writer)) = access.read {
+                of_key.readers.push((writer, access.op));
+            }
+        }
+        written.sort_unstable();
+        for same in written.chunk_by(|one, other| (one.0, one.1) == (other.0, other.1)) {
+            let members = same.iter().map(|(_, _, number, op)| (*number, *op)).collect();
+            of_keys[same[0].0 as usize].writers.push((same[0].1, members));
+        }
+        for of_key in &mut of_keys {
+            of_key.readers.sort_unstable();
+        }
+        of_keys
+    }
+
+    /// Returns the places of the readers of `writer`'s version.
+    pub(super) fn readers(&self, writer: Op) -> Range<usize> {
+        let first = self.readers.partition_point(|(of, _)| *of < writer);
+        let count = self.readers[first..].partition_point(|(of, _)| *of == writer);
+        first..first + count
     }
 }

@@ -92,9 +92,9 @@ fn serial<R: Shown>(
     lowest: Level,
     interrupt: &AtomicBool,
 ) -> Serial {
-    let search = |graph: &Graph| serial::search(facts, accesses, graph, interrupt);
+    let finds = |graph: &Graph| serial::finds(facts, accesses, graph, interrupt);
     if lowest < Level::RealTime {
-        if matches!(search(&graph.only(|edge| edge.level <= Level::RealTime)), Serial::Found) {
+        if finds(graph) {
             return Serial::Found;
         }
         let mut writes = vec![false; facts.operations.len()];
@@ -102,12 +102,11 @@ fn serial<R: Shown>(
             writes[access.op as usize] = true;
         }
         let of_writers = Graph::of_time_among(facts, |op| writes[op as usize]);
-        let known = graph.only(|edge| edge.level <= lowest);
-        if matches!(search(&known.with(&of_writers)), Serial::Found) {
+        if finds(&graph.only(|edge| edge.level <= lowest).with(&of_writers)) {
             return Serial::Found;
         }
     }
-    search(&graph.only(|edge| edge.level <= lowest))
+    serial::search(facts, accesses, &graph.only(|edge| edge.level <= lowest), interrupt)
 }
 
 /// Returns the kind of the anomaly that no order of the transactions one after the other explains every answer.

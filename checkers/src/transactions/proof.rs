@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -11,6 +12,9 @@ use crate::witness::Op;
 
 /// The cost of an edge that follows from others, in edges that do not, in the search for a short proof.
 const DERIVED_COST: u32 = 4;
+
+/// The number of lemmas of the longest proof that is shown.
+const LEMMAS_MAX: usize = 100;
 
 /// An order of two transactions that follows from that of two others.
 #[derive(Clone, Copy, Debug)]
@@ -50,20 +54,28 @@ struct Edges {
 
 impl Proof {
     /// Returns a short proof, from what was derived, in this order, until the edge `closing` closed a cycle. Returns `None`
-    /// if that edge does not close one.
-    pub(super) fn new(graph: &Graph, derived: &[Derived], closing: (Node, Node)) -> Option<Self> {
+    /// if it needs more than [`LEMMAS_MAX`] lemmas, which are too many to be followed, or when it is interrupted.
+    pub(super) fn new(
+        graph: &Graph,
+        derived: &[Derived],
+        closing: (Node, Node),
+        interrupt: &AtomicBool,
+    ) -> Option<Self> {
         let edges = Edges::new(graph, derived);
         let closing_edge = edges.of.get(&closing.0)?.iter().find(|(edge, _)| edge.to == closing.1)?;
         let mut cycle = vec![*closing_edge];
         cycle.extend(edges.way(closing.1, closing.0, usize::MAX)?);
         let mut proof = Self { lemmas: Vec::new(), cycle: edges.steps(&cycle) };
         let mut known: FxHashSet<usize> = FxHashSet::default();
-        // What has to be proven, and whether the lemmas on which it rests were proven already.
+        // The edges that the proof still needs. A second visit, with the lemma, comes after those on which it rests.
         let mut open: Vec<(usize, Option<Lemma>)> = numbers(&cycle).map(|number| (number, None)).collect();
         while let Some((number, lemma)) = open.pop() {
             if let Some(lemma) = lemma {
                 proof.lemmas.push(lemma);
             } else if known.insert(number) {
+                if known.len() > LEMMAS_MAX || interrupt.load(Ordering::Relaxed) {
+                    return None;
+                }
                 let so = derived[number - 1];
                 let way = edges.way(so.between.0, so.between.1, number)?;
                 open.push((number, Some(Lemma { way: edges.steps(&way), so })));

@@ -16,12 +16,11 @@
 //! that come before the node or are it. There are about as many chains as clients.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustc_hash::FxHashSet;
 
-use super::chains::{Chains, Link, Successors};
+use super::chains::{Chains, Link, OfKey, Successors};
 use super::explain::Shown;
 use super::facts::Facts;
 use super::graph::{Dependency, Graph, Node};
@@ -49,24 +48,6 @@ pub(super) enum Serial {
     Undecided,
 }
 
-/// The accesses to one object.
-#[derive(Default)]
-struct OfKey {
-    /// The writers by chain, in the order of the chain, with their numbers in it.
-    writers: Vec<(u32, Vec<(u32, Op)>)>,
-    /// Each writer with a transaction that read its version; sorted.
-    readers: Vec<(Op, Op)>,
-}
-
-impl OfKey {
-    /// Returns the places of the readers of `writer`'s version.
-    fn readers(&self, writer: Op) -> Range<usize> {
-        let first = self.readers.partition_point(|(of, _)| *of < writer);
-        let count = self.readers[first..].partition_point(|(of, _)| *of == writer);
-        first..first + count
-    }
-}
-
 /// Why nothing more can follow.
 enum Halt {
     /// The edge that was to be added, or to be followed, closes a cycle.
@@ -75,7 +56,7 @@ enum Halt {
     GivenUp,
 }
 
-/// What is to be undone.
+/// A change that the search may take back.
 enum Undo {
     /// An entry of a clock, and its value before.
     Entry(usize, u32),
@@ -124,40 +105,44 @@ struct Search<'a> {
     derived: Vec<Derived>,
 }
 
-/// Searches for an order of the transactions that keeps all edges of `graph`.
+/// Searches for an order of the transactions that keeps all edges of `graph`, or for the proof that there is none.
 pub(super) fn search<R: Shown>(
     facts: &Facts<'_, R>,
     accesses: &[Access],
     graph: &Graph,
     interrupt: &AtomicBool,
 ) -> Serial {
-    let known = Successors::new(graph);
-    let position = |node: Node| if node < graph.joints_from { facts.position(node) } else { 0 };
-    let Some(order) = known.sorted(position) else { return Serial::Undecided };
-    let Some(chains) = Chains::new(accesses, graph, &known, &order) else { return Serial::Undecided };
-    let mut search = Search::new(facts, accesses, graph, known, chains, interrupt);
-    search.start(facts, &order);
+    let Some(mut search) = Search::new(facts, accesses, graph, interrupt) else { return Serial::Undecided };
     match search.rise() {
-        Ok(()) => {}
-        Err(Halt::GivenUp) => return Serial::Undecided,
-        Err(Halt::Cycle(from, to)) => {
-            return Proof::new(graph, &search.derived, (from, to))
-                .map_or(Serial::Undecided, Serial::Contradiction);
-        }
+        Ok(()) if search.finds() => Serial::Found,
+        Ok(()) | Err(Halt::GivenUp) => Serial::Undecided,
+        Err(Halt::Cycle(from, to)) => Proof::new(graph, &search.derived, (from, to), interrupt)
+            .map_or(Serial::Undecided, Serial::Contradiction),
     }
-    (search.is_proving, search.derived) = (false, Vec::new());
-    if search.finds() { Serial::Found } else { Serial::Undecided }
+}
+
+/// Returns whether there is such an order that the search finds.
+pub(super) fn finds<R: Shown>(
+    facts: &Facts<'_, R>,
+    accesses: &[Access],
+    graph: &Graph,
+    interrupt: &AtomicBool,
+) -> bool {
+    Search::new(facts, accesses, graph, interrupt)
+        .is_some_and(|mut search| search.rise().is_ok() && search.finds())
 }
 
 impl<'a> Search<'a> {
+    /// Returns a search in which nothing is derived yet; `None` if the edges have a cycle, or there are too many chains.
     fn new<R: Shown>(
         facts: &Facts<'_, R>,
         accesses: &'a [Access],
         graph: &Graph,
-        known: Successors,
-        Chains { links, count: width }: Chains,
         interrupt: &'a AtomicBool,
-    ) -> Self {
+    ) -> Option<Self> {
+        let known = Successors::new(graph);
+        let order = known.sorted(|node| if node < graph.joints_from { facts.position(node) } else { 0 })?;
+        let Chains { links, count: width } = Chains::new(accesses, graph, &known, &order)?;
         let (nodes, operations) = (graph.nodes(), facts.operations.len());
         let mut first_access = vec![0_u32; operations + 1];
         for access in accesses {
@@ -166,34 +151,14 @@ impl<'a> Search<'a> {
         for at in 1..first_access.len() {
             first_access[at] += first_access[at - 1];
         }
-        let mut keys: Vec<OfKey> = Vec::new();
-        keys.resize_with(facts.keys.len(), OfKey::default);
-        let mut written: Vec<(u32, u32, u32, Op)> = Vec::new();
-        for access in accesses {
-            let of_key = &mut keys[access.key as usize];
-            if access.writes {
-                let link = links[access.op as usize];
-                written.push((access.key, link.chain, link.number, access.op));
-            }
-            if let Some(Some(writer)) = access.read {
-                of_key.readers.push((writer, access.op));
-            }
-        }
-        written.sort_unstable();
-        for same in written.chunk_by(|one, other| (one.0, one.1) == (other.0, other.1)) {
-            let members = same.iter().map(|(_, _, number, op)| (*number, *op)).collect();
-            keys[same[0].0 as usize].writers.push((same[0].1, members));
-        }
-        for of_key in &mut keys {
-            of_key.readers.sort_unstable();
-        }
+        let keys = OfKey::all(facts.keys.len(), accesses, &links);
         let mut waits = vec![0_u32; nodes];
         for to in &known.ends {
             waits[*to as usize] += 1;
         }
         let taking: Vec<bool> = (0..operations as Op).map(|op| facts.takes_part(op)).collect();
         let count = taking.iter().filter(|takes| **takes).count();
-        Self {
+        let mut search = Self {
             interrupt,
             accesses,
             first_access,
@@ -220,7 +185,9 @@ impl<'a> Search<'a> {
             work_left: WORK_PER_TRANSACTION * (count as u64 + SMALL),
             is_proving: true,
             derived: Vec::new(),
-        }
+        };
+        search.start(facts, &order);
+        Some(search)
     }
 
     /// Sets the clocks, and when each node is due: the earliest end of a transaction that is it or comes after it.
@@ -527,6 +494,7 @@ impl<'a> Search<'a> {
 
     /// Returns whether an order was found.
     fn finds(&mut self) -> bool {
+        (self.is_proving, self.derived) = (false, Vec::new());
         let first: Vec<Node> =
             (0..self.waits.len() as Node).filter(|node| self.waits[*node as usize] == 0).collect();
         for node in first {

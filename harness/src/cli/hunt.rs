@@ -9,7 +9,7 @@ use duress_nemesis::FaultSpec;
 use duress_targets::System;
 use rand::RngExt;
 
-use super::run::{families, missing, workload};
+use super::run::{families, has_workload, missing, workload};
 use super::shrink::{Shrinking, shrink_run};
 use super::target::{Subject, TargetArgs};
 use super::words::duration;
@@ -168,9 +168,15 @@ fn validate(system: &dyn System, fixed: &Fixed) -> Result<(), Failure> {
     if !(1..=NODES_MAX).contains(&nodes) {
         return Err(Failure::usage(anyhow::anyhow!("--nodes is {nodes}: a cluster has 1 to 99 nodes")));
     }
-    modes(system, fixed, nodes).map_err(Failure::usage)?;
+    let modes = modes(system, fixed, nodes).map_err(Failure::usage)?;
     if let Some(name) = &fixed.workload {
-        workload(system, name)?;
+        let workload = workload(system, name)?;
+        let mut tried: Vec<Result<(), Failure>> =
+            modes.iter().map(|mode| has_workload(system, mode, workload)).collect();
+        // One mode that has it is enough.
+        if tried.iter().all(Result::is_err) {
+            tried.swap_remove(0)?;
+        }
     }
     match fixed.faults.as_deref() {
         None | Some("all") => {}

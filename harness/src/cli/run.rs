@@ -267,6 +267,20 @@ pub(super) struct Planned {
     pub(super) deployment: Arc<dyn Deployment>,
 }
 
+/// Checks that a mode of a system has a workload.
+pub(super) fn has_workload(system: &dyn System, mode: &str, workload: &dyn Workload) -> Result<(), Failure> {
+    let known: Vec<&str> = Workloads::in_mode(system, mode).map(Model::name).collect();
+    if known.contains(&workload.name()) {
+        return Ok(());
+    }
+    Err(Failure::usage(anyhow::anyhow!(
+        "the mode {mode} of {} has no workload \"{}\"; it has {}",
+        system.description().name,
+        workload.name(),
+        known.join(", ")
+    )))
+}
+
 /// Returns the workload `name`, which `system` must have clients of.
 pub(super) fn workload(system: &dyn System, name: &str) -> Result<&'static dyn Workload, Failure> {
     let workload = Workloads::known().find(name).map_err(Failure::usage)?;
@@ -339,15 +353,8 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
     let request = Request { scenario: !args.no_scenario, ..args.target.request(node_count)? };
     let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(0..=u64::from(u32::MAX)));
     let settings = resolved(system, request, args.draw_options.then_some(seed))?;
-    let Description { name, vocabularies, lacks, .. } = system.description_in(&settings.mode);
-    if !vocabularies.iter().any(|spoken| spoken == workload.vocabulary()) {
-        return Err(Failure::usage(anyhow::anyhow!(
-            "the mode {} of {name} has no workload \"{}\"; it has {}",
-            settings.mode,
-            workload.name(),
-            Workloads::in_mode(system, &settings.mode).map(Model::name).collect::<Vec<_>>().join(", ")
-        )));
-    }
+    has_workload(system, &settings.mode, workload)?;
+    let lacks = &system.description_in(&settings.mode).lacks;
     let planned_workload = match scenario.filter(|scenario| scenario.workload == workload.name()) {
         Some(scenario) => args.workload_options.or(&scenario.workload_options)?.resolve(workload, lacks)?,
         None => args.workload_options.resolve(workload, lacks)?,

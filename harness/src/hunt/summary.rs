@@ -72,7 +72,8 @@ impl Hunted {
     pub fn words(&self) -> String {
         let counts = Counts::of(self);
         let all = self.runs.len();
-        let seconds: f64 = self.runs.iter().map(|(_, trial)| trial.seconds).sum();
+        // The sum of nothing is -0.
+        let seconds = 0.0 + self.runs.iter().map(|(_, trial)| trial.seconds).sum::<f64>();
         let operations: u64 = self.runs.iter().map(|(_, trial)| trial.operations).sum();
         let mut text = match self.found() {
             Some((number, trial)) => {

@@ -196,18 +196,20 @@ async fn look<K: Kind>(
     // Replicas that lag have as long as nodes have to come back.
     let patience = if sound { K::FINISH.max(bound) } else { FINISH_BROKEN };
     let patience_of_copies = if sound { bound } else { FINISH_BROKEN };
-    // The last reads are to see what copies have come to agree on.
-    let first = conductor.cluster.deployment.converges();
-    let mut open = None;
-    if first {
-        open =
-            dispatcher.run(&mut Nothing, Stop::Now, conductor.compare(occasion, patience_of_copies)).await?;
-    }
-    let Ending { undecided } = K::finish(mix, dispatcher, conductor.clock.now() + patience).await?;
-    if !first {
-        open =
-            dispatcher.run(&mut Nothing, Stop::Now, conductor.compare(occasion, patience_of_copies)).await?;
-    }
+    let comparing = async |dispatcher: &mut Dispatcher<K::Action>| {
+        dispatcher.run(&mut Nothing, Stop::Now, conductor.compare(occasion, patience_of_copies)).await
+    };
+    let finishing = async |dispatcher: &mut Dispatcher<K::Action>| {
+        K::finish(mix, dispatcher, conductor.clock.now() + patience).await
+    };
+    let (open, Ending { undecided }) = if conductor.cluster.deployment.converges() {
+        // The last reads see the copies that nodes have come to agree on.
+        let open = comparing(dispatcher).await?;
+        (open, finishing(dispatcher).await?)
+    } else {
+        let ending = finishing(dispatcher).await?;
+        (comparing(dispatcher).await?, ending)
+    };
     for what in undecided.into_iter().chain(open) {
         if !outcome.undecided.contains(&what) {
             outcome.undecided.push(what);

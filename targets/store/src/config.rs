@@ -122,7 +122,7 @@ pub struct RingOptions {
     pub r: usize,
     /// How many owners have a write on disk when it is acknowledged.
     pub w: usize,
-    /// What a read does about older copies.
+    /// How a read repairs older copies.
     pub read_repair: ReadRepair,
     /// Whether other nodes stand in for owners that cannot be reached.
     pub sloppy: bool,

@@ -118,8 +118,8 @@ fn options() -> Vec<OptionSpec> {
             "read_repair",
             Values::words(["sync", "async", "off"]),
             "sync",
-            "what a read does about older copies: it waits until w owners have what it returns; it sends it to those that \
-             lacked it; or nothing",
+            "how a read repairs older copies: it waits until w owners have the value that it returns; it sends that value to \
+             owners that lack it, and does not wait; or it does nothing",
         ),
         option(
             "ring",

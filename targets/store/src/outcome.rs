@@ -98,7 +98,7 @@ pub enum Unknown {
     /// The node's consensus or storage stopped while it had the request.
     #[error("the node stopped while it was executing the request")]
     Stopped,
-    /// Of several parts, for several shards or keys, one may have been executed and another was not.
+    /// The request has parts for several shards or keys: one part may have been executed, and another was not.
     #[error("a part of the request may have been executed, and the rest was not")]
     InPart,
 }

@@ -154,7 +154,7 @@ pub enum RequestError {
     #[error("ERR a key or value is longer than {VALUE_BYTES_MAX} bytes")]
     TooLong,
     /// No such subcommand.
-    #[error("ERR unknown subcommand '{given}'. Try {command} HELP.")]
+    #[error("ERR unknown subcommand '{given}' of {command}")]
     Subcommand {
         /// The requested subcommand.
         given: String,

@@ -17,7 +17,7 @@ use crate::command::{Answer, Command, Condition, Query, Reply};
 use crate::config::ReadRepair;
 use crate::outcome::{Failure, NotExecuted, Refused, Unknown};
 
-/// What a read quorum holds of a key.
+/// The copies of a key that a read quorum holds.
 struct Heard {
     newest: Option<Versioned>,
     /// The nodes that answered, and whether each has the newest.

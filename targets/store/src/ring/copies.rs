@@ -31,7 +31,7 @@ pub struct Versioned {
     pub value: Option<Bytes>,
 }
 
-/// Where copies are kept.
+/// The place where a node keeps copies, and the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Keep {
     /// As the node's own.

@@ -111,7 +111,7 @@ mod tests {
         let (found, sent) = differing(&tree(&ours), &tree(&theirs));
         assert_eq!(found, expected);
         assert!(sent <= 1 + 16 + 3 * 16 + 3 * 16, "{sent} digests of 4369");
-        assert_eq!(differing(&tree(&theirs), &tree(&ours)).0, expected, "whoever asks");
+        assert_eq!(differing(&tree(&theirs), &tree(&ours)).0, expected, "the other node asks");
     }
 
     #[test]

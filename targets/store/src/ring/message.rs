@@ -10,16 +10,16 @@ use super::version::Version;
 /// A request to another node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Request {
-    /// What it holds of a key.
+    /// Asks for the copy of a key that the node holds.
     Fetch(Bytes),
     /// Copies to keep if they are newer than what it holds; answered when they are on disk.
     Store {
         /// The keys and their copies.
         copies: Vec<(Bytes, Versioned)>,
-        /// Where they are kept, and whether they were written or repaired.
+        /// The place where the node keeps them, and the reason.
         keep: Keep,
     },
-    /// Which of these digests of the asker's tree differ from its own: of the keys that both own.
+    /// Asks which of these digests of the asker's tree differ from the node's own. Both trees are of the keys that both own.
     Compare {
         /// The asker.
         asker: Member,
@@ -50,7 +50,7 @@ pub enum Response {
     Differ(Vec<usize>),
     /// To [`Request::Exchange`].
     Exchanged {
-        /// What is newer here.
+        /// The copies that are newer here.
         newer: Vec<(Bytes, Versioned)>,
         /// The keys that are newer at the asker.
         wanted: Vec<Bytes>,

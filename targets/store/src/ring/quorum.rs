@@ -41,7 +41,7 @@ pub struct Part {
     pub versions: Versions,
     /// The time of day, which only a bug relies on.
     pub clock: Arc<dyn WallClock>,
-    /// What is to be repaired after reads that did not wait for it.
+    /// The repairs for which reads do not wait.
     pub repairs: mpsc::Sender<Repair>,
     /// Counters.
     pub activity: Activity,
