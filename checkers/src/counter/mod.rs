@@ -103,11 +103,11 @@ pub fn check_counter(
         reasons.extend(open);
         convergence
     });
-    if promise == Consistency::Eventual && settled.is_none() {
-        reasons.push(never_settled());
-    }
     if reasons.is_empty() {
         reasons.extend(Reason::nothing_shown(operations.len() as u64, happened(operations), answered));
+    }
+    if reasons.is_empty() && promise == Consistency::Eventual && settled.is_none() {
+        reasons.push(never_settled());
     }
     let adds = || operations.iter().filter(|operation| matches!(operation.action.op, CounterOp::Add(_)));
     let ended = |ended: fn(&Completion<Counter>) -> bool| {

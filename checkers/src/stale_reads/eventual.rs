@@ -39,7 +39,9 @@ pub fn check_eventual(
     let budget = Budget::default();
     let Some(settled) = settled else {
         let mut report = check_parts(&parts, &budget, interrupt, written_values);
-        report.verdict = report.verdict.merge(Verdict::new(Vec::new(), vec![never_settled()]));
+        if report.verdict == Verdict::Valid {
+            report.verdict = Verdict::Unknown(vec![never_settled()]);
+        }
         return report;
     };
     let replicas = replicas_of(&parts, settled);

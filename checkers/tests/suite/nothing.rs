@@ -49,6 +49,9 @@ fn check(model: &str, text: &str) -> CheckReport {
         }
         "set" => check_set(&operations::<Set>(text), Consistency::StaleReads, None, &interrupt),
         "counter" => check_counter(&operations::<Counter>(text), Consistency::StaleReads, None, &interrupt),
+        "eventual counter" => {
+            check_counter(&operations::<Counter>(text), Consistency::Eventual, None, &interrupt)
+        }
         "stale register" => {
             let operations = operations::<Register>(text);
             check_stale_reads(&operations, &Assumed::default(), None, &BUDGET, &interrupt)
@@ -70,11 +73,12 @@ fn did(end: &str, f: &str, asked: &str, answered: &str) -> String {
 const NEMESIS: &str = "{:process :nemesis, :type :info, :f :start-kill, :value nil}\n";
 
 /// By model: an operation that changes something, and one whose answer shows something.
-const OPERATIONS: [(&str, [&str; 3], [&str; 3]); 10] = [
+const OPERATIONS: [(&str, [&str; 3], [&str; 3]); 11] = [
     ("register", ["write", "[1 2]", "[1 2]"], ["read", "[1 nil]", "[1 2]"]),
     ("stale register", ["write", "[1 2]", "[1 2]"], ["read", "[1 nil]", "[1 2]"]),
     ("eventual register", ["write", "[1 2]", "[1 2]"], ["read", "[1 nil]", "[1 2]"]),
     ("counter", ["add", "2", "2"], ["read", "nil", "2"]),
+    ("eventual counter", ["add", "2", "2"], ["read", "nil", "2"]),
     ("cas-register", ["write", "2", "2"], ["read", "nil", "2"]),
     ("set", ["add", "2", "2"], ["read", "nil", "[2]"]),
     ("mutex", ["acquire", "nil", "nil"], ["release", "nil", "nil"]),
@@ -129,7 +133,12 @@ fn nothing_was_read() {
         assert!(is_nothing_observed(&verdict), "{model}: {verdict:?}");
         let join = if model == "queue" { did("ok", "subscribe", "[0]", "[0]") } else { String::new() };
         let verdict = check(model, &(write + &join + &did("ok", read, read_asked, read_answered))).verdict;
-        assert_eq!(verdict, Verdict::Valid, "{model}");
+        // Whether replicas agree in the end is part of that promise.
+        let is_open = matches!(&verdict, Verdict::Unknown(reasons) if matches!(reasons[..], [Reason::NotExamined { .. }]));
+        assert!(
+            if model.starts_with("eventual") { is_open } else { verdict == Verdict::Valid },
+            "{model}: {verdict:?}"
+        );
     }
 }
 
