@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use duress_consensus::types::Fatal;
+use tokio::sync::watch;
 
 use crate::command::{Answer, Command, Query, Reply};
 use crate::key_values::{KeyValues, Value};
@@ -68,6 +69,14 @@ pub enum NodeFailure {
     /// The storage.
     #[error("the storage has failed")]
     Disk(#[source] DiskError),
+}
+
+/// Returns the failure of a node's storage, once there is one. A sender that is gone has not failed: the node stops.
+pub(crate) async fn failed(mut failure: watch::Receiver<Option<DiskError>>) -> DiskError {
+    match failure.wait_for(Option::is_some).await.as_deref() {
+        Ok(Some(error)) => error.clone(),
+        Ok(None) | Err(_) => DiskError::Closed,
+    }
 }
 
 /// A running node. Cheap to clone.

@@ -17,7 +17,7 @@ use crate::bug::Bug;
 use crate::command::{Answer, Command, Query, Reply};
 use crate::config::{Config, NodeName, PrimaryOptions, ReadFrom};
 use crate::early_reads::EarlyReads;
-use crate::node::{Contents, Status};
+use crate::node::{self, Contents, Status};
 use crate::outcome::{Failure, NotExecuted, Unknown};
 use duress_consensus::disk::DiskError;
 use duress_consensus::peer::frame::Hello;
@@ -170,12 +170,7 @@ impl PrimaryNode {
 
     /// Returns when the node's storage has failed.
     pub async fn failed(&self) -> DiskError {
-        let mut failure = self.inner.failure.clone();
-        match failure.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(error)) => error.clone(),
-            // The task has ended without an error, which it does only when the node stops.
-            Ok(None) | Err(_) => DiskError::Closed,
-        }
+        node::failed(self.inner.failure.clone()).await
     }
 
     /// Closes the data folder.

@@ -22,7 +22,7 @@ use super::version::Versions;
 use crate::command::{Answer, Command, Query, Reply};
 use crate::config::{Config, NodeName, RingOptions};
 use crate::key_values::Value;
-use crate::node::{Contents, Status};
+use crate::node::{self, Contents, Status};
 use crate::outcome::Failure;
 use crate::wall_clock::WallClock;
 
@@ -153,11 +153,7 @@ impl RingNode {
 
     /// Returns when the node's storage has failed.
     pub async fn failed(&self) -> DiskError {
-        let mut failure = self.part.failure.subscribe();
-        match failure.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(error)) => error.clone(),
-            Ok(None) | Err(_) => DiskError::Closed,
-        }
+        node::failed(self.part.failure.subscribe()).await
     }
 
     /// Closes the data folder.
