@@ -49,8 +49,14 @@ impl RunFolder {
             }
         };
         let path = parent.join(&leaf);
-        relink(&parent.join("latest"), Path::new(&leaf)).map_err(at(&parent.join("latest")))?;
-        relink(&runs.join("latest"), &Path::new(name).join(&leaf)).map_err(at(&runs.join("latest")))?;
+        // Process ids tell runs apart badly: each may be the second process of a namespace of its own.
+        let fresh = format!("latest.{leaf}.{name}").replace('/', "-");
+        let relink = |folder: &Path, target: &Path| {
+            let link = folder.join("latest");
+            relink(&link, &folder.join(&fresh), target).map_err(at(&link))
+        };
+        relink(&parent, Path::new(&leaf))?;
+        relink(&runs, &Path::new(name).join(&leaf))?;
         Ok(Self { path })
     }
 
@@ -105,13 +111,13 @@ impl RunFolder {
     }
 }
 
-/// Points `link` at `target`, replacing its old target; atomically, since runs may be made side by side.
-fn relink(link: &Path, target: &Path) -> io::Result<()> {
-    let fresh = link.with_extension(format!("{}", std::process::id()));
-    symlink(target, &fresh)?;
-    fs::rename(&fresh, link).inspect_err(|_| {
+/// Points `link` at `target`, replacing its old target by renaming `fresh`, a path that no other run uses; atomically,
+/// since runs may be made side by side.
+fn relink(link: &Path, fresh: &Path, target: &Path) -> io::Result<()> {
+    symlink(target, fresh)?;
+    fs::rename(fresh, link).inspect_err(|_| {
         // Best effort: the rename's error is what matters.
-        let _ = fs::remove_file(&fresh);
+        let _ = fs::remove_file(fresh);
     })
 }
 
@@ -122,4 +128,30 @@ pub fn load<T: DeserializeOwned>(folder: &Path, name: &str) -> Option<T> {
     serde_json::from_str(&text)
         .inspect_err(|error| tracing::warn!(name, %error, "left out of the report"))
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn runs_that_begin_at_once_all_get_a_folder() {
+        let runs = tempfile::tempdir().expect("a folder");
+        let create = || {
+            (0..200)
+                .try_for_each(|_| RunFolder::create(runs.path(), "a", "stamp").map(drop))
+                .map_err(|error| error.source)
+        };
+        let made: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(create)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+        });
+        assert!(made.iter().all(Result::is_ok), "{made:?}");
+        let latest = fs::canonicalize(runs.path().join("latest")).expect("a run");
+        assert_eq!(latest.parent(), fs::canonicalize(runs.path().join("a")).ok().as_deref());
+        let links = fs::read_dir(runs.path()).expect("the runs").count();
+        assert_eq!(links, 2, "a and latest");
+    }
 }

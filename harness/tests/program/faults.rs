@@ -13,6 +13,7 @@ pub const TESTS: &[Test] = &[
     ("flapping_links_and_slow_clients_break_nothing", flapping_links_and_slow_clients_break_nothing),
     ("faults_begin_at_events", faults_begin_at_events),
     ("every_story_is_told_and_breaks_nothing", every_story_is_told_and_breaks_nothing),
+    ("a_story_that_deposes_leaders_does", a_story_that_deposes_leaders_does),
     (
         "options_that_nothing_promised_depends_on_are_drawn",
         options_that_nothing_promised_depends_on_are_drawn,
@@ -146,6 +147,13 @@ fn every_story_is_told_and_breaks_nothing() {
     assert!(plan["schedule"].as_array().unwrap().len() > 12, "{run}");
     let history = stage.latest().history();
     assert!(!nemesis(&history, "leader").is_empty(), "changes of the leader are recorded: {run}");
+}
+
+fn a_story_that_deposes_leaders_does() {
+    let stage = Stage::set();
+    let line =
+        "run store --nodes 3 --time-limit 16 --interval 2s --seed 5 --floor 1 --faults story:rolling-leader";
+    let run = stage.run(line, PATIENCE).exits(0);
     assert!(run.stdout.contains(" took over after "), "{run}");
 }
 
