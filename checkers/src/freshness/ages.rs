@@ -13,7 +13,11 @@ const NEVER: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// A write that none had replaced for certain, or the initial value.
-    Fresh,
+    Fresh {
+        read: usize,
+        /// The last write to end before the read began, if any did.
+        newest: Option<usize>,
+    },
     /// A value that at least `versions` writes had replaced.
     Old {
         read: usize,
@@ -22,6 +26,8 @@ pub(super) enum Found {
         versions: u64,
         /// The first of those writes to end.
         first: usize,
+        /// The last write to end before the read began.
+        newest: usize,
     },
     /// The register cannot have held it by the end of the read.
     Nowhere {
@@ -105,14 +111,16 @@ pub(super) fn reads(
                 }
                 // A write that began before this one had ended did not replace its value for certain. No write did if this one never ended.
                 let before = origin.map_or(0, |(end, _)| begun(end));
+                let newest = next.checked_sub(1).map(|last| writes[ends[last].1]);
                 match first_of.get(before).filter(|(end, _)| *end < call.invoke) {
                     Some((_, first)) => Found::Old {
                         read,
                         write: origin.map(|(_, write)| write),
                         versions: (next - ended.below(before)) as u64,
                         first: *first,
+                        newest: newest.unwrap_or(*first),
                     },
-                    None => Found::Fresh,
+                    None => Found::Fresh { read, newest },
                 }
             }
         };
@@ -204,7 +212,8 @@ mod tests {
         let third = || looks.replace(looks.get() + 1) == 2;
         let Interrupted { reads: before, next } =
             reads(&calls, start, Overlapped::Counted, third).expect_err("it was interrupted");
-        assert_eq!(before, vec![Found::Fresh; 2 * LOOK_EVERY - 1], "the first operation is a write");
+        let fresh = (1..2 * LOOK_EVERY).map(|read| Found::Fresh { read, newest: Some(0) });
+        assert_eq!(before, fresh.collect::<Vec<_>>(), "the first operation is a write");
         assert_eq!(next, 2 * LOOK_EVERY);
         let all = reads(&calls, start, Overlapped::Counted, || false).expect("it was not");
         assert_eq!(all.len(), calls.len() - 1);

@@ -37,7 +37,7 @@ use crate::linearizable::source::End;
 use crate::linearizable::{Budget, KeyReport, Limits, begin, check_parts};
 use crate::verdict::{CheckReport, Reason};
 use ages::{Found, Interrupted, Overlapped, reads};
-pub use report::{Quantiles, ReadAges};
+pub use report::{Quantiles, ReadAges, WriteAge};
 use violation::Case;
 
 /// Checks each register of `operations`, which are in order of invocation, on its own and in parallel.
@@ -95,24 +95,50 @@ fn measure<'a>(
         if interrupted() {
             return None;
         }
-        let Some(interned) = part.intern() else { return Some((0, Vec::new())) };
+        let mut aged = Aged::default();
+        let Some(interned) = part.intern() else { return Some(aged) };
         let Problem { calls, start, .. } = &interned.problem;
         let reads = reads(calls, *start, Overlapped::Counted, interrupted).ok()?;
-        let old = |found: &Found| match *found {
-            Found::Old { read, versions, first, .. } => Some((versions, nanos(part, calls, first, read))),
-            Found::Fresh | Found::Nowhere { .. } => None,
-        };
-        Some((reads.len() as u64, reads.iter().filter_map(old).collect()))
+        aged.reads = reads.len() as u64;
+        for found in reads {
+            let (read, newest) = match found {
+                Found::Old { read, versions, first, newest, .. } => {
+                    aged.old.push((versions, nanos(part, calls, first, read)));
+                    (read, Some(newest))
+                }
+                Found::Fresh { read, newest } => (read, newest),
+                Found::Nowhere { .. } => continue,
+            };
+            let is_old = matches!(found, Found::Old { .. });
+            aged.after_writes.extend(newest.map(|write| (nanos(part, calls, write, read), is_old)));
+        }
+        Some(aged)
     };
-    let by_key: Vec<(u64, Vec<(u64, u64)>)> = parts().par_iter().map(of_key).collect::<Option<_>>()?;
-    let reads = by_key.iter().map(|(reads, _)| reads).sum();
-    let (versions, ages): (Vec<u64>, Vec<u64>) = by_key.into_iter().flat_map(|(_, old)| old).unzip();
+    let by_key: Vec<Aged> = parts().par_iter().map(of_key).collect::<Option<_>>()?;
+    let has_times = timing == Timing::Recorded;
+    let by_write_age = match has_times {
+        true => WriteAge::count(by_key.iter().flat_map(|key| key.after_writes.iter().copied())),
+        false => Vec::new(),
+    };
+    let reads = by_key.iter().map(|key| key.reads).sum();
+    let (versions, ages): (Vec<u64>, Vec<u64>) = by_key.into_iter().flat_map(|key| key.old).unzip();
     Some(ReadAges {
         reads,
         old: versions.len() as u64,
         versions: Quantiles::of(versions),
-        age_ns: Quantiles::of(ages).filter(|_| timing == Timing::Recorded),
+        age_ns: Quantiles::of(ages).filter(|_| has_times),
+        by_write_age,
     })
+}
+
+/// The reads of one register. Times are in nanoseconds.
+#[derive(Default)]
+struct Aged {
+    reads: u64,
+    /// How many versions old those are that are, and how long.
+    old: Vec<(u64, u64)>,
+    /// How long after the last write to end each read began that followed one, and whether it is old.
+    after_writes: Vec<(u64, bool)>,
 }
 
 /// Returns the time from the end of the call `first` to the beginning of the call `read`, in nanoseconds.

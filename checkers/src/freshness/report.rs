@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// How old reads were, at least: everything counted here is certain.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadAges {
     /// The reads that were answered; a compare-and-set that succeeded is a read of the value that it replaced.
     pub reads: u64,
@@ -17,6 +17,54 @@ pub struct ReadAges {
     /// How old these were, in nanoseconds; `None` also if the history has no times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age_ns: Option<Quantiles>,
+    /// How many reads were old by how long ago the register's newest write had ended, in order of time; empty if no read
+    /// followed a write, or if the history has no times.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_write_age: Vec<WriteAge>,
+}
+
+/// The reads that began in some range of time after the last write to end before them had ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriteAge {
+    /// The upper end of the range, in nanoseconds, which does not belong to it; its lower end is that of the range before,
+    /// and the first begins at 0. `None` is without end.
+    pub below_ns: Option<u64>,
+    /// The reads in it.
+    pub reads: u64,
+    /// Those of them that were old.
+    pub old: u64,
+}
+
+/// The upper ends of the ranges, in nanoseconds: 1, 2 and 5 of each power of ten from a millisecond to ten seconds.
+const RANGES: [u64; 13] = [
+    1_000_000,
+    2_000_000,
+    5_000_000,
+    10_000_000,
+    20_000_000,
+    50_000_000,
+    100_000_000,
+    200_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_000_000_000,
+    5_000_000_000,
+    10_000_000_000,
+];
+
+impl WriteAge {
+    /// Counts reads, given how long after a write each began, in nanoseconds, and whether it was old.
+    pub(super) fn count(reads: impl Iterator<Item = (u64, bool)>) -> Vec<Self> {
+        let ends = RANGES.into_iter().map(Some).chain([None]);
+        let mut ranges: Vec<Self> = ends.map(|below_ns| Self { below_ns, reads: 0, old: 0 }).collect();
+        for (age, old) in reads {
+            let range = &mut ranges[RANGES.partition_point(|end| *end <= age)];
+            range.reads += 1;
+            range.old += u64::from(old);
+        }
+        ranges.retain(|range| range.reads > 0);
+        ranges
+    }
 }
 
 /// Quantiles, exact, by the nearest rank.
@@ -42,7 +90,7 @@ impl Quantiles {
 
 impl fmt::Display for ReadAges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { reads, old, versions, age_ns } = self;
+        let Self { reads, old, versions, age_ns, by_write_age: _ } = self;
         let Some(Quantiles { p50, p99, max }) = versions else {
             return write!(f, "old reads: none of {reads} for certain");
         };

@@ -75,7 +75,7 @@ impl Case<'_> {
 
     /// Proves how old a read is; `None` if it is not.
     pub(super) fn old(&self, found: &Found) -> Option<Anomaly> {
-        let Found::Old { read, write, versions, first } = *found else { return None };
+        let Found::Old { read, write, versions, first, .. } = *found else { return None };
         let calls = &self.interned.problem.calls;
         let (begun, since) = (calls[read].invoke, write.and_then(|write| calls[write].complete));
         let mut replaced: Vec<usize> = (0..calls.len())

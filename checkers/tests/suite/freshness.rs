@@ -2,11 +2,11 @@
 //! breaks the promise.
 
 #[allow(dead_code, reason = "replicas are not compared at the end here")]
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use duress_checkers::freshness::{Quantiles, ReadAges, check_freshness, read_ages};
+use duress_checkers::freshness::{Quantiles, ReadAges, WriteAge, check_freshness, read_ages};
 use duress_checkers::linearizable::{Budget, check_registers};
 use duress_checkers::verdict::{Anomaly, CheckReport, Reason, Verdict, WitnessStart};
 use duress_history::event::{OpError, Timing};
@@ -151,6 +151,24 @@ fn measured(operations: &[Operation<Register>], initial: &Option<Scalar>) -> (u6
     (reads.len() as u64, ages.collect())
 }
 
+/// The reads by the age of the newest write, by its definition: histories here are shorter than a second.
+fn by_write_age(operations: &[Operation<Register>]) -> Vec<WriteAge> {
+    let all = defined(operations, &Assumed::default());
+    let mut counts: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
+    for read in all.iter().filter(|read| read.saw.is_some()) {
+        let writes = all.iter().filter(|write| write.wrote.is_some());
+        let ended = writes.filter(|write| write.ended.is_some_and(|end| end < read.begun.0));
+        let newest = ended.max_by_key(|write| write.ended).map(|write| write.end_time);
+        let (Some(newest), Some((versions, _))) = (newest, youngest(read, &all, &None)) else { continue };
+        let after_ms = (read.begun.1 - newest) / 1_000_000;
+        let below_ms = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].into_iter().find(|below| after_ms < *below);
+        let (reads, old) = counts.entry(below_ms.expect("less than a second") * 1_000_000).or_default();
+        (*reads, *old) = (*reads + 1, *old + u64::from(versions > 0));
+    }
+    let range = |(below, (reads, old))| WriteAge { below_ns: Some(below), reads, old };
+    counts.into_iter().map(range).collect()
+}
+
 fn quantiles(mut values: Vec<u64>) -> Option<Quantiles> {
     values.sort_unstable();
     let share = |least: f64| {
@@ -211,6 +229,7 @@ fn agree(operations: &[Operation<Register>], assumed: &Assumed) {
             old: versions.len() as u64,
             versions: quantiles(versions),
             age_ns: quantiles(nanos),
+            by_write_age: by_write_age(operations),
         };
         let no = AtomicBool::new(false);
         assert_eq!(read_ages(operations, assumed, Timing::Recorded, &no), Some(expected));

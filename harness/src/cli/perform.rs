@@ -232,7 +232,12 @@ fn judge_run(
     }
     notes.extend(without_arena(plan));
     notes.extend(deployment.clock_bound().map(|bound| clock_note(bound, &plan.schedule)));
-    let faults = faults(&events);
+    let mut faults = faults(&events);
+    for under in exercised.faults {
+        if let Some(fault) = faults.iter_mut().find(|fault| fault.id == under.fault) {
+            fault.sides = under.sides;
+        }
+    }
     if deployment.tolerates() > 0 && plan.floor_percent > 0 {
         undecided.extend(without_takeover(&faults, deployment.time_outs().election * 2));
     }

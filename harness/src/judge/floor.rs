@@ -9,6 +9,7 @@ use duress_history::{Completion, NemesisEvent, NodeId, Operation};
 use duress_nemesis::{Family, FaultSpec};
 use serde::{Deserialize, Serialize};
 
+use super::sides::Sides;
 use crate::plan::Plan;
 
 /// The width of the time slots in which answers are counted, in nanoseconds.
@@ -93,6 +94,8 @@ pub struct UnderFault {
     pub operations: Asked,
     /// The number of nodes that it disabled.
     pub took_away: usize,
+    /// The operations on each of its sides, if it has two.
+    pub sides: Option<Sides>,
 }
 
 impl Exercised {
@@ -100,7 +103,9 @@ impl Exercised {
     /// events.
     #[must_use]
     pub fn of<A>(operations: &[Operation<A>], nemesis: &[NemesisEvent], until_ns: u64) -> Self {
-        let mut windows = windows(nemesis, until_ns);
+        let nodes: BTreeSet<&NodeId> =
+            operations.iter().filter_map(|operation| operation.node.as_ref()).collect();
+        let mut windows = windows(nemesis, &nodes, until_ns);
         let mut exercised = Self::default();
         let mut slots = BTreeSet::new();
         for operation in operations {
@@ -133,6 +138,9 @@ impl Exercised {
                 let met = operation.time < window.to_ns && ended >= window.from_ns;
                 window.under.operations.invoked += u64::from(met);
                 window.under.operations.ok += u64::from(ok.is_some_and(within));
+                if let Some(sides) = &mut window.under.sides {
+                    sides.count(operation, &(window.from_ns..window.to_ns));
+                }
             }
         }
         exercised.answered_permille = slots.len() as u64 * 1000 / until_ns.div_ceil(SLOT_NS).max(1);
@@ -230,7 +238,7 @@ struct Window {
 }
 
 /// Returns the faults that were in force while clients ran, until `until_ns`: the final phase does not count.
-fn windows(nemesis: &[NemesisEvent], until_ns: u64) -> Vec<Window> {
+fn windows(nemesis: &[NemesisEvent], nodes: &BTreeSet<&NodeId>, until_ns: u64) -> Vec<Window> {
     let mut windows: Vec<Window> = Vec::new();
     for event in nemesis {
         match &event.act {
@@ -245,6 +253,7 @@ fn windows(nemesis: &[NemesisEvent], until_ns: u64) -> Vec<Window> {
                     what: fault.what.clone(),
                     operations: Asked::default(),
                     took_away: away.len(),
+                    sides: Sides::new(away, nodes.iter().copied()),
                 },
             }),
             NemesisAct::Stopping { fault } | NemesisAct::Stopped { fault, .. } => {
@@ -283,6 +292,7 @@ mod tests {
             what: family.to_owned(),
             operations: asked(5),
             took_away: 1,
+            sides: None,
         };
         Exercised {
             main: 100,

@@ -3,6 +3,7 @@
 pub mod finding;
 pub mod floor;
 pub mod moments;
+pub mod sides;
 pub mod statistics;
 pub mod verdict;
 

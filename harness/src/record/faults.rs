@@ -7,6 +7,8 @@ use duress_history::nemesis::{Proof, Recovery};
 use duress_history::{NemesisAct, NemesisEvent, NodeId};
 use serde::{Deserialize, Serialize};
 
+use crate::judge::sides::Sides;
+
 /// A fault according to the history.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -40,6 +42,9 @@ pub struct FaultRecord {
     /// Whether another fault hid that it took hold or that it healed, which is then not proven.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hidden: bool,
+    /// The operations at the nodes that it took away, and at the others; set where the run was judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sides: Option<Sides>,
     /// The return of nodes and links after it was healed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub recoveries: Vec<Recovery>,

@@ -189,6 +189,9 @@ impl RunReport {
             if let Some(evidence) = &fault.healed {
                 writeln!(f, "       healed:    {evidence}")?;
             }
+            if let Some(sides) = &fault.sides {
+                writeln!(f, "       answered:  {sides}")?;
+            }
             for recovery in &fault.recoveries {
                 writeln!(f, "       came back: {recovery}")?;
             }

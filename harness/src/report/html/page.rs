@@ -395,6 +395,7 @@ fn faults(faults: &[FaultRecord], bands: &[Band]) -> Markup {
                                         @if let Some(evidence) = &fault.took_hold { div { (evidence) } } @else { div.bad { "none that it took hold" } }
                                         @if let Some(evidence) = &fault.healed { div { (evidence) } } @else { div.bad { "none that it healed" } }
                                     }
+                                    @if let Some(sides) = &fault.sides { div { "answered: " (sides) } }
                                     @for recovery in &fault.recoveries {
                                         div.bad[recovery.returns().any(|(_, came)| matches!(came, Return::Silent { .. }))] { "came back: " (recovery) }
                                     }
