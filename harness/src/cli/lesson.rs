@@ -1,63 +1,66 @@
 //! `duress lesson`.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::PossibleValuesParser;
 use duress_nemesis::FaultSpec;
 use rand::RngExt;
 
 use super::words::duration;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
-use crate::lesson::cell::{Cell, Common};
-use crate::lesson::course::{Course, share};
-use crate::lesson::markdown::table;
-use crate::lesson::row::{Row, RowResult};
+use crate::judge::verdict::RunVerdict;
+use crate::lesson::course::{AROUND_A_RUN, Course, share};
+use crate::lesson::experiment::{Common, Expects, Experiment, Measured};
+use crate::lesson::section::Section;
+use crate::lesson::topic::{Setting, TOPICS, Topic};
+use crate::lesson::{html, markdown};
 use crate::trial::{Shell, halting};
+
+/// All topics.
+const ALL: &str = "all";
+/// How long clients run in each run, unless a budget says otherwise.
+const USUAL_TIME_LIMIT: Duration = Duration::from_secs(14);
 
 #[derive(Debug, Args)]
 pub struct LessonArgs {
-    /// The lesson
-    #[arg(value_enum)]
-    lesson: Lesson,
-    /// The time limit of the whole lesson, shared by its runs
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
-    budget: Duration,
-    /// The fault mixes, separated by spaces; each has rows of its own
+    /// The topic
+    #[arg(value_parser = PossibleValuesParser::new([ALL].into_iter().chain(TOPICS.map(|topic| topic.name))), default_value = ALL)]
+    topic: String,
+    /// The time limit of the whole lesson, shared by its runs [default: 22 s for each]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    budget: Option<Duration>,
+    /// The fault mixes of the topic delivery, separated by spaces; each has runs of its own
     #[arg(long, value_name = "MIXES", default_value = "kill partition:isolate-leader")]
     faults: String,
-    /// The number of brokers
+    /// The number of brokers in the topic delivery
     #[arg(long, value_name = "NUMBER", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
     nodes: u16,
-    /// Mean time from one fault to the next
+    /// Mean time from one fault to the next in the topic delivery
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     interval: Duration,
     /// The seed of every random decision [default: random, and printed]
     #[arg(long)]
     seed: Option<u64>,
-    /// The folder for the runs' folders; a folder of an earlier lesson there is replaced
-    #[arg(long, value_name = "FOLDER", default_value = "runs/lesson-delivery")]
-    runs: PathBuf,
-    /// Also write the table to this file
+    /// The folder for the runs' folders; a folder of an earlier lesson there is replaced [default: runs/lesson-TOPIC]
+    #[arg(long, value_name = "FOLDER")]
+    runs: Option<PathBuf>,
+    /// Also write the page to this file, as Markdown
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+    /// Write the page to this file, as HTML [default: lesson.html in the folder of the runs]
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Print the runs' commands, and end
     #[arg(long)]
     list: bool,
 }
 
-/// The lessons.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Lesson {
-    /// The effects of acknowledgements, idempotence, and committing before or after
-    Delivery,
-}
-
 /// `duress lesson`.
 pub fn lesson(args: &LessonArgs) -> Result<Exit, Failure> {
-    let Lesson::Delivery = args.lesson;
     let faults: Vec<String> = args.faults.split_whitespace().map(str::to_owned).collect();
     if faults.is_empty() {
         return Err(Failure::usage(anyhow::anyhow!("--faults is empty: use \"none\" for no faults")));
@@ -65,83 +68,91 @@ pub fn lesson(args: &LessonArgs) -> Result<Exit, Failure> {
     for mix in &faults {
         FaultSpec::parse_mix(mix).map_err(Failure::usage)?;
     }
-    let cells = Cell::all(&faults);
+    let setting = Setting { faults, nodes: usize::from(args.nodes), interval: args.interval };
+    let topics: Vec<(Topic, Vec<Experiment>)> = TOPICS
+        .into_iter()
+        .filter(|topic| args.topic == ALL || args.topic == topic.name)
+        .map(|topic| (topic, (topic.runs)(&setting)))
+        .collect();
+    let counts: Vec<usize> = topics.iter().map(|(_, runs)| runs.len()).collect();
+    let (topics, runs): (Vec<Topic>, Vec<Vec<Experiment>>) = topics.into_iter().unzip();
+    let runs: Vec<Experiment> = runs.into_iter().flatten().collect();
+    let usual = (USUAL_TIME_LIMIT + AROUND_A_RUN) * u32::try_from(runs.len()).unwrap_or(u32::MAX);
+    let budget = args.budget.unwrap_or(usual);
     let common = Common {
-        nodes: usize::from(args.nodes),
-        interval: args.interval,
-        time_limit: share(args.budget, cells.len()),
+        time_limit: share(budget, runs.len()),
         seed: args.seed.unwrap_or_else(|| rand::rng().random_range(0..=u64::from(u32::MAX))),
     };
     if args.list {
-        let lines = cells.iter().map(|cell| format!("duress {}\n", Shell(&cell.words(&common))));
+        let lines = runs.iter().map(|run| format!("duress {}\n", Shell(&run.words(&common))));
         print(lines.collect::<String>())?;
         return Ok(Exit::Valid);
     }
     let program = std::env::current_exe().map_err(Failure::internal)?;
+    let folder = args.runs.clone().unwrap_or_else(|| format!("runs/lesson-{}", args.topic).into());
     tell(format_args!(
         "{} runs, {} s of clients each, seed {}; folders in {}",
-        cells.len(),
+        runs.len(),
         common.time_limit.as_secs_f64(),
         common.seed,
-        args.runs.display()
+        folder.display()
     ));
-    let course = Course { program, common, folder: args.runs.clone(), until: Instant::now() + args.budget };
-    let rows = given(&course, cells)?;
-    let text = table(&rows, &course.common);
-    print(&text)?;
-    if let Some(path) = &args.markdown {
-        fs::write(path, &text).map_err(|error| {
-            let context = format!("cannot write the table to {}", path.display());
-            Failure::internal(anyhow::Error::new(error).context(context))
-        })?;
+    let course = Course { program, common, folder: folder.clone(), until: Instant::now() + budget };
+    let results = given(&course, runs)?;
+    let mut rest = &results[..];
+    let mut sections: Vec<(Topic, Section)> = Vec::new();
+    for (topic, count) in topics.into_iter().zip(counts) {
+        let (of, others) = rest.split_at(count);
+        sections.push((topic, (topic.section)(of)));
+        rest = others;
     }
-    Ok(exit(&rows))
+    let text = markdown::page(&sections, &common);
+    print(&text)?;
+    let page = args.html.clone().unwrap_or_else(|| folder.join("lesson.html"));
+    written(&page, &html::page(&sections, &common))?;
+    if let Some(path) = &args.markdown {
+        written(path, &text)?;
+    }
+    tell(format_args!("page: {}", page.display()));
+    Ok(exit(&results))
 }
 
-/// Runs the course, until it is over or a signal asks it to end.
-fn given(course: &Course, cells: Vec<Cell>) -> Result<Vec<Row>, Failure> {
+fn written(path: &Path, text: &str) -> Result<(), Failure> {
+    fs::write(path, text).map_err(|error| {
+        let context = format!("cannot write the page to {}", path.display());
+        Failure::internal(anyhow::Error::new(error).context(context))
+    })
+}
+
+/// Makes the runs, until all are over or a signal asks them to end.
+fn given(course: &Course, runs: Vec<Experiment>) -> Result<Vec<Measured>, Failure> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
-    let all = cells.len();
+    let all = runs.len();
     let mut number = 0;
-    let rows = halting(None, async |mut halt| {
-        let running = course.run(cells, &mut halt, |row| {
+    let results = halting(None, async |mut halt| {
+        let running = course.run(runs, &mut halt, |run| {
             number += 1;
-            tell(format_args!("{number}/{all} {}: {}", row.cell, said(row)));
+            tell(format_args!("{number}/{all} {}: {}", run.experiment.name, run.kept()));
         });
         running.await
     });
-    let rows = runtime.block_on(rows).map_err(Failure::internal)?;
-    rows.map_err(|error| Failure::internal(anyhow::Error::new(error).context("a run could not be started")))
+    let results = runtime.block_on(results).map_err(Failure::internal)?;
+    results
+        .map_err(|error| Failure::internal(anyhow::Error::new(error).context("a run could not be started")))
 }
 
-/// Returns a row in a line.
-fn said(row: &Row) -> String {
-    match &row.result {
-        RowResult::Counted(counted) => {
-            let counts = counted.delivery.counts;
-            format!(
-                "{} acknowledged, {} lost, {} duplicated, {} reordered, {} skipped, {} repeated",
-                counts.acknowledged,
-                counted.gone(),
-                counts.duplicated,
-                counts.reordered,
-                counts.undelivered,
-                counts.redelivered
-            )
-        }
-        RowResult::Nothing(why) => why.clone(),
-    }
-}
-
-/// Returns the exit code of all rows: a broken promise first, then runs that prove nothing, then runs not
+/// Returns the exit code of all runs: a broken promise first, then runs that prove nothing, then runs not
 /// made.
-fn exit(rows: &[Row]) -> Exit {
-    let exit = |row: &Row| match &row.result {
-        RowResult::Counted(counted) => counted.verdict.exit(),
-        RowResult::Nothing(_) => Exit::NotRun,
+fn exit(results: &[Measured]) -> Exit {
+    let exit = |run: &Measured| match &run.result {
+        Ok(record) => match (run.experiment.expects, &record.verdict) {
+            (Expects::Broken, RunVerdict::Invalid { .. }) => Exit::Valid,
+            (_, verdict) => verdict.exit(),
+        },
+        Err(_) => Exit::NotRun,
     };
-    let exits: Vec<Exit> = rows.iter().map(exit).collect();
+    let exits: Vec<Exit> = results.iter().map(exit).collect();
     let order = [Exit::Anomaly, Exit::Broken, Exit::Unknown, Exit::NotRun];
     order.into_iter().find(|exit| exits.contains(exit)).unwrap_or(Exit::Valid)
 }

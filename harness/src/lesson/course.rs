@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::cell::{Cell, Common};
-use super::row::{Row, RowResult};
+use super::experiment::{Common, Experiment, Measured};
 use crate::trial::{self, Finding, Halt, TrialSpec};
 
 /// The usual time of a run besides its clients': starting, recovering and draining the cluster, and the
@@ -25,62 +24,72 @@ pub struct Course {
     pub program: PathBuf,
     /// The shared options of all runs.
     pub common: Common,
-    /// The folder for the runs' folders, one for each cell.
+    /// The folder for the runs' folders, one for each run.
     pub folder: PathBuf,
     /// When no other run is begun.
     pub until: Instant,
 }
 
-/// How long clients can run in each of `cells` runs, when all of it may take `budget`.
+/// How long clients can run in each of `runs` runs, when all of it may take `budget`.
 #[must_use]
-pub fn share(budget: Duration, cells: usize) -> Duration {
-    let share = budget / u32::try_from(cells.max(1)).unwrap_or(u32::MAX);
+pub fn share(budget: Duration, runs: usize) -> Duration {
+    let share = budget / u32::try_from(runs.max(1)).unwrap_or(u32::MAX);
     share.saturating_sub(AROUND_A_RUN).max(TIME_LIMIT_MIN)
 }
 
 impl Course {
-    /// Runs `cells`, one after the other, and returns the result of each. Calls `told` with each when it is
+    /// Makes `runs`, one after the other, and returns the result of each. Calls `told` with each when it is
     /// over.
     ///
     /// # Errors
     /// When a run could not be started.
     pub async fn run(
         &self,
-        cells: Vec<Cell>,
+        runs: Vec<Experiment>,
         halt: &mut watch::Receiver<Halt>,
-        mut told: impl FnMut(&Row),
-    ) -> io::Result<Vec<Row>> {
-        let mut rows = Vec::new();
-        for (number, cell) in (1..).zip(cells) {
-            let result = if *halt.borrow() != Halt::No {
-                RowResult::Nothing("not run: the user ended the lesson".to_owned())
+        mut told: impl FnMut(&Measured),
+    ) -> io::Result<Vec<Measured>> {
+        let mut all = Vec::new();
+        for (number, experiment) in (1..).zip(runs) {
+            let why_not = if *halt.borrow() != Halt::No {
+                Some("not run: the user ended the lesson")
             } else if Instant::now() >= self.until {
-                RowResult::Nothing("not run: the budget was used up".to_owned())
+                Some("not run: the budget was used up")
             } else {
-                self.one(&cell, &self.folder.join(format!("{number:02}")), halt).await?
+                None
             };
-            let row = Row { cell, result };
-            told(&row);
-            rows.push(row);
+            let measured = match why_not {
+                Some(why) => {
+                    let command = experiment.command(&self.common);
+                    Measured { experiment, command, result: Err(why.to_owned()) }
+                }
+                None => self.one(experiment, &self.folder.join(format!("{number:02}")), halt).await?,
+            };
+            told(&measured);
+            all.push(measured);
         }
-        Ok(rows)
+        Ok(all)
     }
 
     async fn one(
         &self,
-        cell: &Cell,
+        experiment: Experiment,
         folder: &Path,
         halt: &mut watch::Receiver<Halt>,
-    ) -> io::Result<RowResult> {
+    ) -> io::Result<Measured> {
         let spec = TrialSpec {
-            words: cell.words(&self.common),
+            words: experiment.words(&self.common),
             seed: self.common.seed,
             folder: folder.to_owned(),
             deadline: self.common.time_limit + PATIENCE,
         };
+        let command = experiment.command(&self.common);
         Ok(match trial::run(&self.program, &spec, halt).await? {
-            Some(trial) => RowResult::read(&trial.folder, &reason(trial.finding)),
-            None => RowResult::Nothing("not run to its end: the user ended the lesson".to_owned()),
+            Some(trial) => Measured::read(experiment, command, &trial.folder, reason(trial.finding)),
+            None => {
+                let result = Err("not run to its end: the user ended the lesson".to_owned());
+                Measured { experiment, command, result }
+            }
         })
     }
 }

@@ -1,80 +1,61 @@
-//! The table of a lesson, as Markdown.
+//! The page of a lesson, as Markdown.
 
 use std::fmt::Write as _;
 
-use super::cell::{Common, Producing};
-use super::row::{Counted, Row, RowResult};
-use crate::judge::verdict::RunVerdict;
+use super::experiment::Common;
+use super::section::{Section, Table, capitalized};
+use super::topic::Topic;
 
-/// Returns the table of `rows`, with the words above and below it.
+/// Returns the page: a heading for each topic, with what is said of it.
 #[must_use]
-pub fn table(rows: &[Row], common: &Common) -> String {
+pub fn page(sections: &[(Topic, Section)], common: &Common) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     macro_rules! say {
         ($($line:tt)*) => { let _ = writeln!(text, $($line)*); };
     }
-    say!(
-        "Messages through {} brokers, {} s for each row, seed {}. Half of the processes send; the others are one group that",
-        common.nodes,
-        common.time_limit.as_secs_f64(),
-        common.seed
-    );
-    say!(
-        "consumes, and whose members die now and then. Unacknowledged messages are sent again, except with `acks=0`."
-    );
-    say!(
-        "*Lost*: acknowledged or read, and in no partition at the end. *Skipped*: in its partition and below the group's"
-    );
-    say!(
-        "committed offset, although no member received it. *Repeated*: delivered to the group more than once.\n"
-    );
-    say!(
-        "| acks | idempotent | commit | faults | acknowledged | lost | duplicated | reordered | skipped | repeated | reached | promised, and kept? |"
-    );
-    say!("|---|---|---|---|--:|--:|--:|--:|--:|--:|---|---|");
-    for Row { cell, result } in rows {
-        let idempotent = if cell.producing == Producing::Idempotent { "yes" } else { "no" };
-        let head = format!(
-            "| {} | {idempotent} | {} | {} |",
-            cell.producing.acks(),
-            cell.committing,
-            cell.faults.replace('|', "\\|")
-        );
-        match result {
-            RowResult::Counted(counted) => {
-                say!("{head} {}", cells(counted));
-            }
-            RowResult::Nothing(why) => {
-                say!("{head} – | – | – | – | – | – | – | not known: {} |", why.replace('|', "\\|"));
+    say!("Each run had clients for {} s; seed {}.\n", common.time_limit.as_secs_f64(), common.seed);
+    for (Topic { name, claim, .. }, section) in sections {
+        say!("## {}\n\n*{claim}*\n", heading(name));
+        for statement in &section.statements {
+            say!("- {}", escaped(&statement.text));
+            for command in &statement.commands {
+                say!("  `{command}`  ");
             }
         }
+        for chart in &section.charts {
+            say!("\n{}", table(&chart.table()));
+        }
+        for each in &section.tables {
+            say!("\n{}", table(each));
+        }
+        say!("");
     }
+    text.truncate(text.trim_end().len());
+    text.push('\n');
     text
 }
 
-fn cells(counted: &Counted) -> String {
-    let Counted { verdict, promise, delivery } = counted;
-    let counts = delivery.counts;
-    let reached = match counted.reached() {
-        Some(reached) => reached.to_string(),
-        None => "not known".to_owned(),
+/// Returns a topic's name as a heading.
+#[must_use]
+pub fn heading(name: &str) -> String {
+    match name {
+        "cap" => "CAP".to_owned(),
+        _ => capitalized(name),
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('|', "\\|").replace('<', "\\<")
+}
+
+fn table(table: &Table) -> String {
+    let row = |cells: &[String]| {
+        format!("| {} |\n", cells.iter().map(|cell| escaped(cell)).collect::<Vec<_>>().join(" | "))
     };
-    let kept = match verdict {
-        RunVerdict::Valid => "kept",
-        RunVerdict::Invalid { .. } => "**broken**",
-        RunVerdict::Unknown { .. } => "not decided",
-        RunVerdict::Broken { .. } => "the run proves nothing",
-    };
-    format!(
-        "{} | {} | {} | {} | {} | {} | {reached} | {promise}: {kept} |",
-        counts.acknowledged,
-        counted.gone(),
-        counts.duplicated,
-        counts.reordered,
-        counts.undelivered,
-        counts.redelivered
-    )
+    let line = format!("|{}\n", "---|".repeat(table.head.len()));
+    let rows: String = table.rows.iter().map(|cells| row(cells)).collect();
+    format!("{}:\n\n{}{line}{rows}", escaped(&table.caption), row(&table.head)).trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -82,49 +63,39 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::lesson::cell::Cell;
+    use crate::lesson::experiment::Measured;
+    use crate::lesson::topic::{Setting, TOPICS};
 
     #[test]
-    fn every_cell_has_a_row_whether_it_was_counted_or_not() {
-        let delivery = serde_json::from_value(serde_json::json!({
-            "promise": duress_history::Delivery::BEST_EFFORT,
-            "reached": duress_history::Delivery::AT_MOST_ONCE,
-            "counts": {
-                "sent": 9, "acknowledged": 8, "failed": 1, "unknown": 0, "delivered": 5, "deliveries": 5,
-                "unacknowledged-delivered": 0, "lost": 2, "unseen": 1, "duplicated": 0, "reordered": 0,
-                "undelivered": 0, "redelivered": 0
-            },
-            "found": {"lost-write": 2}
-        }));
-        let counted = Counted {
-            verdict: RunVerdict::Valid,
-            promise: "stored at most once".to_owned(),
-            delivery: delivery.expect("a report"),
-        };
-        let cells = Cell::all(&["kill".to_owned()]);
-        let mut rows: Vec<Row> = cells
-            .into_iter()
-            .map(|cell| Row {
-                cell,
-                result: RowResult::Nothing("not run: the budget was used up".to_owned()),
-            })
-            .collect();
-        rows[0].result = RowResult::Counted(counted);
-        let common = Common {
-            nodes: 3,
-            interval: Duration::from_secs(5),
-            time_limit: Duration::from_secs(9),
-            seed: 7,
-        };
-        let text = table(&rows, &common);
-        let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("| ")).collect();
-        assert_eq!(lines.len(), 1 + 8, "a head and eight rows:\n{text}");
-        assert_eq!(
-            lines[1],
-            "| 0 | no | before | kill | 8 | 3 | 0 | 0 | 0 | 0 | at most once | stored at most once: kept |"
-        );
-        assert!(lines[8].contains("not run: the budget was used up"), "{}", lines[8]);
-        let columns = |line: &str| line.matches('|').count();
-        assert!(lines.iter().all(|line| columns(line) == columns(lines[0])), "{text}");
+    fn a_lesson_without_results_says_why_of_each_run_and_no_figure() {
+        let setting = Setting { faults: vec!["kill".to_owned()], nodes: 3, interval: Duration::from_secs(5) };
+        let common = Common { time_limit: Duration::from_secs(9), seed: 7 };
+        let why = "not run: the budget was used up";
+        for topic in TOPICS {
+            let measured = |experiment: crate::lesson::experiment::Experiment| {
+                let command = experiment.command(&common);
+                Measured { experiment, command, result: Err(why.to_owned()) }
+            };
+            let runs: Vec<Measured> = (topic.runs)(&setting).into_iter().map(measured).collect();
+            let section = (topic.section)(&runs);
+            for table in &section.tables {
+                assert!(
+                    table.rows.iter().all(|row| row.len() == table.head.len()),
+                    "{}: {table:?}",
+                    topic.name
+                );
+            }
+            for chart in &section.charts {
+                let measured = chart.series.iter().filter(|series| !series.predicted);
+                let values = measured.flat_map(|series| series.values.iter().flatten());
+                // What is computed needs no run.
+                assert!(topic.name == "sharding" || values.count() == 0, "{}: {chart:?}", topic.name);
+            }
+            let text = page(&[(topic, section)], &common);
+            assert!(text.contains(why), "{text}");
+            let commands: Vec<&str> = runs.iter().map(|run| run.command.as_str()).collect();
+            let shown = commands.iter().filter(|command| text.contains(**command)).count();
+            assert!(shown > 0, "{text}");
+        }
     }
 }

@@ -1,13 +1,19 @@
-//! `duress lesson`: the measured effect of each setting: runs of every combination, and a table of the
-//! messages' outcomes.
+//! `duress lesson`: the statements of a lesson on distributed systems, each measured by runs, on one page.
 //!
 //! In reading order:
-//! - [`cell`]: the combinations, and the run of each;
-//! - [`row`]: the results of a run;
+//! - [`topic`]: the topics, each with its claim, its runs and what is said of them;
+//! - [`topics`]: a file for each;
+//! - [`experiment`]: a run of a lesson, and its results;
 //! - [`course`]: one run after the other, within the budget;
-//! - [`markdown`]: the table.
+//! - [`section`]: what is said: statements, tables and charts;
+//! - [`markdown`], [`html`]: the page;
+//! - [`chart`]: a chart, drawn.
 
-pub mod cell;
+pub mod chart;
 pub mod course;
+pub mod experiment;
+pub mod html;
 pub mod markdown;
-pub mod row;
+pub mod section;
+pub mod topic;
+pub mod topics;

@@ -10,6 +10,7 @@ mod faults;
 mod histories;
 mod hunted;
 mod killed;
+mod lesson;
 mod maelstrom;
 mod manifests;
 mod matrix;
@@ -79,6 +80,7 @@ fn main() -> ExitCode {
         ("hunted", hunted::TESTS),
         ("stopped", stopped::TESTS),
         ("killed", killed::TESTS),
+        ("lesson", lesson::TESTS),
         ("matrix", matrix::TESTS),
         ("output", output::TESTS_OF_CLUSTERS),
     ];

@@ -52,5 +52,6 @@ mod wall_clock;
 pub use bug::Bug;
 pub use config::{Config, Mode, NodeName, Peer, ReadBy, ReadFrom, ReadRepair};
 pub use offer::offer;
+pub use ring::placement::{Member, Ring, place};
 pub use serve::{ServeError, serve, serve_until, serve_with_clock};
 pub use wall_clock::{SystemClock, WallClock};
