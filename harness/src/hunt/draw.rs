@@ -58,6 +58,8 @@ const TIMEOUTS: [(u64, u32); 3] = [(300, 1), (1000, 2), (3000, 2)];
 const SCALES: [(u64, u64); 4] = [(1, 4), (1, 2), (4, 1), (16, 1)];
 /// How often an option of the target is not its default, in runs that do not keep the defaults.
 const OPTIONS: f64 = 0.3;
+/// An option whose values go up to this is a number of nodes.
+const NODES_MAX: u64 = 9;
 /// The variants that a hunt does not draw. They destroy acknowledged data, or what the target relies on, so that what follows is
 /// not the target's defect.
 const DESTRUCTIVE: [&str; 4] = ["lying-fsync", "bitflip", "truncate", "corrupt-undetected"];
@@ -231,17 +233,32 @@ fn settings(
     // Most options weaken the promise: half of the runs keep the defaults, which promise the most.
     let likelihood = if rng.random_bool(0.5) { OPTIONS } else { 0.0 };
     let mut options = fixed.request.options.clone();
+    let resolve = |options: &BTreeMap<String, String>| {
+        let request =
+            Request { mode: Some(mode.to_owned()), options: options.clone(), nodes, ..fixed.request.clone() };
+        system.resolve(&request).ok()
+    };
     for option in system.description().offer.options_of(mode) {
-        let (Values::Words(words) | Values::WordsOrWhole { words, .. }) = &option.values else { continue };
-        let words = bug.and_then(|bug| bug.options.get(&option.name)).unwrap_or(words);
+        let choices: Vec<String> = match &option.values {
+            Values::Words(words) | Values::WordsOrWhole { words, .. } => words.clone(),
+            // Numbers of nodes, such as a quorum, decide what is promised. Others have a range to be drawn from.
+            Values::Whole { min, max } if *max <= NODES_MAX && option.drawn.is_empty() => {
+                (*min..=nodes as u64).map(|number| number.to_string()).collect()
+            }
+            Values::Whole { .. } => continue,
+        };
+        let choices = bug.and_then(|bug| bug.options.get(&option.name)).unwrap_or(&choices);
         // The default has its half of the runs already.
-        let others: Vec<&String> = words.iter().filter(|word| **word != option.default).collect();
-        if let Some(word) = others.choose(rng).filter(|_| rng.random_bool(likelihood)) {
-            options.entry(option.name.clone()).or_insert_with(|| (*word).clone());
+        let others: Vec<&String> = choices.iter().filter(|word| **word != option.default).collect();
+        let drawn = others.choose(rng).filter(|_| rng.random_bool(likelihood));
+        let Some(word) = drawn.filter(|_| !options.contains_key(&option.name)) else { continue };
+        options.insert(option.name.clone(), (*word).clone());
+        // It may not go with those that are there, such as a quorum of more nodes than there are copies.
+        if matches!(option.values, Values::Whole { .. }) && resolve(&options).is_none() {
+            options.remove(&option.name);
         }
     }
-    let request = Request { mode: Some(mode.to_owned()), options, nodes, ..fixed.request.clone() };
-    system.resolve(&request).ok()
+    resolve(&options)
 }
 
 /// Whether a setting of the target's option is worth saying: it was fixed, or is not the default.
@@ -432,6 +449,8 @@ mod tests {
             "reads=",
             "20n",
             "deletes=",
+            "-o r=1",
+            "-o w=3",
         ] {
             assert!(runs.iter().any(|run| run.contains(word)), "{word} is never drawn");
         }

@@ -77,7 +77,7 @@ impl Hunted {
         let operations: u64 = self.runs.iter().map(|(_, trial)| trial.operations).sum();
         let mut text = match self.found() {
             Some((number, trial)) => {
-                let mut text = format!("FOUND in run {number} of {all}:\n");
+                let mut text = format!("FOUND in run {number}:\n");
                 for found in trial.anomalies() {
                     let _ = writeln!(text, "  {}: {}", found.kind.name(), found.summary);
                 }
