@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use duress_history::pairs::Completion;
 use duress_history::txn::{Act, Held, Micro, RwRegister};
-use duress_history::{Allowed, Operation, Scalar};
+use duress_history::{Allowed, ConsistencyModel, Operation, Scalar};
 use rustc_hash::FxHashMap;
 
 use crate::delivery::happened;
@@ -28,14 +28,25 @@ struct Seen<'a> {
     keys: Vec<&'a Scalar>,
 }
 
-/// Checks that the reads among `operations`, which are in order of invocation, fit one order of the writes.
+/// Whether `model` forbids long forks: two anti-dependencies that are not adjacent, and that are of items.
+fn forbids_forks(model: ConsistencyModel) -> bool {
+    model.implies(ConsistencyModel::SnapshotIsolation) || model.implies(ConsistencyModel::RepeatableRead)
+}
+
+/// Checks that the reads among `operations`, which are in order of invocation, fit one order of the writes, if `model`
+/// promises that.
 ///
 /// Time O(micro-operations · log n).
 #[must_use]
-pub fn check_long_fork(operations: &[Operation<RwRegister>]) -> CheckReport {
+pub fn check_long_fork(operations: &[Operation<RwRegister>], model: ConsistencyModel) -> CheckReport {
     let mut reasons: Vec<Reason> = Vec::new();
+    let promised = forbids_forks(model);
+    if !promised {
+        let what = format!("{model} promises nothing about long forks: snapshot-isolation does, and more");
+        reasons.push(Reason::NotExamined { what });
+    }
     let writes = writes(operations, &mut reasons);
-    let mut findings = Findings::new(|_| Allowed::No);
+    let mut findings = Findings::new(move |kind| Allowed::from(kind == AnomalyKind::LongFork && !promised));
     let mut groups: BTreeMap<Vec<&Scalar>, Vec<Seen<'_>>> = BTreeMap::new();
     let mut mixed = 0;
     for (op, operation) in operations.iter().enumerate() {

@@ -99,7 +99,7 @@ fn check(model: &str, path: &Path, assumed: &Assumed) -> CheckReport {
         "unique-ids" => check_unique_ids(&operations::<UniqueIds>(path)),
         "echo" => check_echo(&operations::<Echo>(path)),
         "bank" => check_bank(&operations::<Bank>(path), BankOptions::default()),
-        "long-fork" => check_long_fork(&operations::<RwRegister>(path)),
+        "long-fork" => check_long_fork(&operations::<RwRegister>(path), ConsistencyModel::default()),
         other => panic!("no model {other}"),
     }
 }

@@ -191,8 +191,8 @@ fn rw_register(text: &[u8]) {
     let (operations, interrupt) = (read(text), AtomicBool::new(false));
     for model in ConsistencyModel::ALL {
         shown(&check_rw_register(&operations, model, &Assumed::default(), &interrupt));
+        shown(&check_long_fork(&operations, model));
     }
-    shown(&check_long_fork(&operations));
 }
 
 fn small(text: &[u8]) {

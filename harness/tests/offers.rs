@@ -119,7 +119,9 @@ fn defaults_are_filled_in() {
         let deployment = deployed(store, &settings, 5);
         assert_eq!(deployment.promise("register"), promise, "{reads}");
         assert_eq!(deployment.promise("list-append"), of_transactions(promise), "{reads}");
-        assert_eq!(deployment.promise("bank"), of_transactions(promise), "{reads}");
+        for workload in ["bank", "long-fork"] {
+            assert_eq!(deployment.promise(workload), of_transactions(promise), "{workload} {reads}");
+        }
         assert_eq!(deployment.clock_bound().is_some(), reads == "lease");
     }
     let stale = store.resolve(&ask(Some("primary"), &[("read", "any")], None)).unwrap();

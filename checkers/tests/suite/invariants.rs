@@ -114,13 +114,37 @@ fn forks(reads: &[[bool; 3]]) -> CheckReport {
     }
     let steps: Vec<_> =
         steps.iter().map(|(asked, answered)| (":txn", asked.as_str(), answered.as_str())).collect();
-    check_long_fork(&operations(&steps))
+    check_long_fork(&operations(&steps), ConsistencyModel::default())
+}
+
+#[test]
+fn forks_are_anomalies_where_they_are_forbidden() {
+    let write = |value: &'static str| (":txn", value, value);
+    let read = |answer: &'static str| (":txn", "[[:r 0 nil] [:r 1 nil]]", answer);
+    let forked = [
+        write("[[:w 0 1]]"),
+        write("[[:w 1 1]]"),
+        read("[[:r 0 1] [:r 1 nil]]"),
+        read("[[:r 0 nil] [:r 1 1]]"),
+    ];
+    let under = |model: &str, steps: &[_]| {
+        answer(&check_long_fork(&operations(steps), ConsistencyModel::named(model).unwrap()))
+    };
+    for model in ["strict-serializable", "serializable", "snapshot-isolation", "repeatable-read"] {
+        assert_eq!(under(model, &forked), "long-fork", "{model}");
+        assert_eq!(under(model, &forked[..3]), "valid", "{model}");
+    }
+    for model in ["consistent-view", "causal", "read-atomic", "read-committed"] {
+        assert_eq!(under(model, &forked), "unknown", "{model}");
+        assert_eq!(under(model, &forked[..3]), "unknown", "{model}");
+        assert_eq!(under(model, &[forked[0], read("[[:r 0 7] [:r 1 nil]]")]), "phantom-read", "{model}");
+    }
 }
 
 #[test]
 fn what_cannot_be_compared_is_unknown() {
     let write = |value: &'static str| (":txn", value, value);
-    let check = |steps: &[_]| answer(&check_long_fork(&operations(steps)));
+    let check = |steps: &[_]| answer(&check_long_fork(&operations(steps), ConsistencyModel::default()));
     let both = (":txn", "[[:r 0 nil] [:r 1 nil]]", "[[:r 0 1] [:r 1 nil]]");
     assert_eq!(check(&[write("[[:w 0 1]]"), both]), "valid");
     assert_eq!(check(&[write("[[:w 0 2]]"), both]), "phantom-read");

@@ -2,10 +2,11 @@
 //! seed and the run's number, so that run 17 of a hunt is the same whenever it is run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use duress_nemesis::{Family, variants};
 use duress_settings::{BugSpec, Request, Settings, SettingsError, Values};
-use duress_targets::{Node, System, Topology};
+use duress_targets::{Deployment, Node, System, Topology};
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -149,9 +150,13 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
 /// Whether the target's promise rests on clocks. A clock that is wrong by more than the bound may break the
 /// promise, which is not a defect.
 fn rests_on_clocks(system: &dyn System, settings: &Settings, nodes: usize) -> bool {
+    deployed(system, settings, nodes).is_some_and(|deployment| deployment.clock_bound().is_some())
+}
+
+/// Returns `system` with these settings on so many nodes; `None` if they do not go together.
+fn deployed(system: &dyn System, settings: &Settings, nodes: usize) -> Option<Arc<dyn Deployment>> {
     let nodes = hosts("n", nodes, 0).into_iter().map(|host| Node { name: host.name, address: host.address });
-    let deployment = system.deploy(settings, &Topology { nodes: nodes.collect() });
-    deployment.is_ok_and(|deployment| deployment.clock_bound().is_some())
+    system.deploy(settings, &Topology { nodes: nodes.collect() }).ok()
 }
 
 /// Returns the seeded bug that is hunted, if there is one.
@@ -254,7 +259,8 @@ fn settings(
         let Some(word) = drawn.filter(|_| !options.contains_key(&option.name)) else { continue };
         options.insert(option.name.clone(), (*word).clone());
         // It may not go with those that are there, such as a quorum of more nodes than there are copies.
-        if matches!(option.values, Values::Whole { .. }) && resolve(&options).is_none() {
+        let fits = |settings: Settings| deployed(system, &settings, nodes).is_some();
+        if matches!(option.values, Values::Whole { .. }) && !resolve(&options).is_some_and(fits) {
             options.remove(&option.name);
         }
     }
@@ -404,6 +410,19 @@ mod tests {
         let request = Request { mode: Some("raft".to_owned()), ..Request::default() };
         let fixed = Fixed { request: request.with_option("reads", "lease"), ..fixed("store") };
         assert!((0..100).all(|number| !drawn(&fixed, number).contains("clock")));
+    }
+
+    #[test]
+    fn quorums_are_of_the_copies_that_there_are() {
+        let request = Request { mode: Some("ring".to_owned()), ..Request::default() };
+        let fixed = Fixed { request, ..fixed("store") };
+        for run in (0..200).map(|number| drawn(&fixed, number)) {
+            let copies = |name: &str, default: u64| {
+                let drawn = run.split(&format!("-o {name}=")).nth(1).and_then(|rest| rest.split(' ').next());
+                drawn.map_or(default, |number| number.parse().unwrap())
+            };
+            assert!(copies("r", 2).max(copies("w", 2)) <= copies("n", 3), "{run}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! - [`table`]: does a compacted log give the table of the whole log?
 //! - [`txn`]: do transactions keep their consistency model?
 //! - [`bank`]: do transfers between accounts keep the total?
+//! - [`long_fork`]: do all reads of a group of registers fit one order of their writes?
 //! - [`echo`]: does each reply have the payload of its request?
 //! - [`unique_ids`]: does every identifier differ from all others?
 //! - [`models`]: models for histories that no workload here makes; [`export`]: a history in the form of another program.
@@ -26,6 +27,7 @@ pub mod export;
 pub mod generator;
 pub mod kind;
 pub mod log;
+pub mod long_fork;
 pub mod models;
 pub mod objects;
 pub mod option;

@@ -7,7 +7,6 @@ use duress_checkers::freshness::cas_register_ages;
 use duress_checkers::kv_append::check_kv_append;
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex};
 use duress_checkers::lock::{Reentry, check_fenced_lease, check_fenced_mutex, check_owned_mutex};
-use duress_checkers::long_fork::check_long_fork;
 use duress_checkers::queue::{Order, check_queue};
 use duress_checkers::total_queue::check_total_queue;
 use duress_checkers::verdict::{Details, FoundReport};
@@ -16,7 +15,6 @@ use duress_history::kv_append::KvAppend;
 use duress_history::mutex::Mutex;
 use duress_history::register::CasRegister;
 use duress_history::total_queue::TotalQueue;
-use duress_history::txn::RwRegister;
 use duress_history::{Delivery, Promise};
 
 use super::delivery;
@@ -44,7 +42,6 @@ enum Checker {
     KvAppend,
     TotalQueue,
     Queue(Order),
-    LongFork,
 }
 
 const fn foreign(name: &'static str, holds: &'static str, checker: Checker) -> Foreign {
@@ -52,7 +49,7 @@ const fn foreign(name: &'static str, holds: &'static str, checker: Checker) -> F
 }
 
 /// All of them, in the order in which they are listed.
-pub const FOREIGN: [Foreign; 14] = [
+pub const FOREIGN: [Foreign; 13] = [
     foreign(
         "cas-register",
         "one register, or one for each `key`: read, write and compare-and-set, values bare",
@@ -102,15 +99,7 @@ pub const FOREIGN: [Foreign; 14] = [
         Checker::Queue(Order::Least),
     ),
     foreign("unordered-queue", "a bag: enqueue and dequeue, in any order", Checker::Queue(Order::Any)),
-    foreign(
-        LONG_FORK,
-        "transactions of one write, and reads of groups of keys, each written once: do two reads see two writes in \
-         opposite orders?",
-        Checker::LongFork,
-    ),
 ];
-
-const LONG_FORK: &str = "long-fork";
 
 impl Model for Foreign {
     fn name(&self) -> &'static str {
@@ -184,10 +173,6 @@ impl Model for Foreign {
                     linearizability(check_queue(operations, order, &budget, interrupt), self.name)
                 })
             }
-            Checker::LongFork => recording.read::<RwRegister>()?.judged(limit, |operations, _| {
-                let report = check_long_fork(operations);
-                found(report, self.name, "free of long forks", "the reads fit one order of the writes")
-            }),
         }
     }
 
@@ -198,7 +183,6 @@ impl Model for Foreign {
             Checker::FencedMutex(_) | Checker::FencedLease => export::<FencedMutex>(recording, format),
             Checker::KvAppend => export::<KvAppend>(recording, format),
             Checker::TotalQueue | Checker::Queue(_) => export::<TotalQueue>(recording, format),
-            Checker::LongFork => export::<RwRegister>(recording, format),
         }
     }
 }

@@ -8,6 +8,7 @@ use duress_targets::{Description, System};
 
 use super::echo::EchoOptions;
 use super::erased::{Erased, Model, Workload};
+use super::long_fork::LongForkOptions;
 use super::models::FOREIGN;
 use super::unique_ids::UniqueIdsOptions;
 use super::{bank::BankOptions, counter::CounterOptions, register::RegisterOptions, set::SetOptions};
@@ -38,6 +39,7 @@ impl Workloads {
             .with::<Transactions<Elements>>()
             .with::<Transactions<Held>>()
             .with::<BankOptions>()
+            .with::<LongForkOptions>()
             .with::<UniqueIdsOptions>()
             .with::<EchoOptions>()
     }

@@ -23,7 +23,9 @@ use crate::system::MissingSystem;
 use crate::topology::{NodeFiles, Topology, UnknownNode};
 
 /// The vocabularies of transactions, which are also the names of their workloads.
-pub(crate) const TRANSACTIONS: [&str; 3] = [Elements::NAME, Held::NAME, Bank::NAME];
+pub(crate) const TRANSACTIONS: [&str; 4] = [Elements::NAME, Held::NAME, Bank::NAME, LONG_FORK];
+/// A workload of the transactions of `rw-register`, with the promise that those have.
+pub(crate) const LONG_FORK: &str = "long-fork";
 
 /// One cluster of a system, with its settings applied.
 #[async_trait]

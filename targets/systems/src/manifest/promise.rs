@@ -1,10 +1,11 @@
 //! The promise that a manifest makes to each workload.
 
 use duress_history::Promise;
+use duress_history::txn::{Answer, Held};
 use duress_settings::Settings;
 
 use super::document::{Document, Promises};
-use crate::deployment::TRANSACTIONS;
+use crate::deployment::{LONG_FORK, TRANSACTIONS};
 use crate::postgres::Isolation;
 
 /// The workloads whose promises are about messages.
@@ -59,6 +60,8 @@ pub(super) fn of(
     isolation: Option<Isolation>,
     workload: &str,
 ) -> Promise {
+    // Another workload of the same transactions.
+    let workload = if workload == LONG_FORK { Held::NAME } else { workload };
     let of_mode = document.modes.get(&settings.mode).map(|mode| &mode.promise);
     let of_values =
         settings.options.iter().filter_map(|(name, value)| document.options.get(name)?.promise.get(value));

@@ -499,6 +499,19 @@ async fn a_command_that_prepares_is_run_once_it_ended_well() {
 }
 
 #[test]
+fn a_long_fork_is_promised_what_its_transactions_are() {
+    let on = |promise: &str| {
+        let text = OF_POSTGRES.replacen("[client]", &format!("[promise]\n{promise}\n[client]"), 1);
+        let text = text.replace("isolation = \"{option:level}\"\n", "");
+        deployed(&parsed(&text), 2, Request::default()).promise("long-fork").to_string()
+    };
+    let serializable = Promise::named("serializable").unwrap().to_string();
+    let committed = Promise::named("read-committed").unwrap().to_string();
+    assert_eq!(on("rw-register = \"serializable\""), serializable);
+    assert_eq!(on("rw-register = \"read-committed\""), committed);
+}
+
+#[test]
 fn a_value_that_changes_the_promise_is_not_drawn() {
     let text = EVERYTHING.replacen("drawn = [\"leader\"]", "drawn = [\"leader\", \"any\"]", 1);
     let manifest = ManifestText { path: PathBuf::from("/folder/duress.toml"), text };
