@@ -108,6 +108,8 @@ pub fn lesson(args: &LessonArgs) -> Result<Exit, Failure> {
     }
     let text = markdown::page(&sections, &common);
     print(&text)?;
+    // A lesson without a run has none yet.
+    fs::create_dir_all(&folder).map_err(Failure::internal)?;
     let page = args.html.clone().unwrap_or_else(|| folder.join("lesson.html"));
     written(&page, &html::page(&sections, &common))?;
     if let Some(path) = &args.markdown {
