@@ -72,7 +72,7 @@ fn every_default_and_every_scenario_can_be_run() {
             let deployment = deployed(system, &settings, 5);
             let mut vocabularies: Vec<&str> = deployment.clients().vocabularies().collect();
             vocabularies.sort_unstable();
-            let in_mode = system.description_in(&mode.name);
+            let in_mode = system.description_in(&settings, 5);
             let mut described: Vec<&str> = in_mode.vocabularies.iter().map(String::as_str).collect();
             described.sort_unstable();
             assert_eq!(vocabularies, described, "{} has the clients that it declares", description.name);
