@@ -80,7 +80,7 @@ pub struct Elector {
     /// What is durable of elections.
     pub ballot: Ballot,
     /// The primary, as this node knows it; only this task changes it.
-    pub view: watch::Sender<View>,
+    pub view: Arc<watch::Sender<View>>,
     /// When the last round began in which a majority followed this node.
     pub contact: Arc<watch::Sender<Option<Instant>>>,
     /// What happens.

@@ -47,7 +47,8 @@ struct Inner {
     acks: Acks,
     counts: Arc<Counts>,
     writes: Writes,
-    view: watch::Receiver<View>,
+    // Held here too, so that tasks which wait for a change of it do so until the node ends.
+    view: Arc<watch::Sender<View>>,
     events: mpsc::Sender<Event>,
     confirms: mpsc::Sender<Confirm>,
     links: BTreeMap<NodeName, Link>,
@@ -82,12 +83,12 @@ impl PrimaryNode {
             tasks.spawn(task.run());
             links.insert(peer.name.clone(), link);
         }
-        let (view_sender, view) = watch::channel(match rules.failover {
+        let view = Arc::new(watch::Sender::new(match rules.failover {
             Failover::Off if me == first => View { epoch: 0, lead: Lead::Own },
             Failover::Off => View { epoch: 0, lead: Lead::Other(first) },
             Failover::Auto => View { epoch: ballot.epoch, lead: Lead::Unknown },
-        });
-        let acks = Acks::new(rules, ledger.clone(), view.clone());
+        }));
+        let acks = Acks::new(rules, ledger.clone(), view.subscribe());
         let (failed, failure) = watch::channel(None);
         let report = move |result: Result<(), DiskError>| {
             if let Err(error) = result {
@@ -103,7 +104,7 @@ impl PrimaryNode {
                 peers: links.clone(),
                 rules,
                 acks: acks.clone(),
-                view: view.clone(),
+                view: view.subscribe(),
                 confirms: confirm_queue,
                 contact: Arc::clone(&contact),
                 events: events.clone(),
@@ -119,26 +120,23 @@ impl PrimaryNode {
                 ledger: ledger.clone(),
                 acks: acks.clone(),
                 ballot,
-                view: view_sender,
+                view: Arc::clone(&view),
                 contact,
                 events: event_queue,
             };
             let report = report.clone();
             tasks.spawn(async move { report(elector.run().await) });
-        } else {
-            // The view never changes, and its receivers wait.
-            tasks.spawn(async move { view_sender.closed().await });
         }
         let counts = Arc::<Counts>::default();
         let replica = Replica {
             me: me.clone(),
             ledger: ledger.clone(),
             acks: acks.clone(),
-            view: view.clone(),
+            view: view.subscribe(),
             counts: Arc::clone(&counts),
         };
-        let (writes, writer) = Writer::new(ledger.clone(), acks.clone(), rules, view.clone(), others);
-        let replicating = replicate(writer, replica, links.clone(), view.clone());
+        let (writes, writer) = Writer::new(ledger.clone(), acks.clone(), rules, view.subscribe(), others);
+        let replicating = replicate(writer, replica, links.clone(), view.subscribe());
         tasks.spawn(async move { report(replicating.await) });
         let inner = Inner {
             me,
@@ -436,7 +434,7 @@ async fn replicate(
         let seen = view.borrow_and_update().clone();
         if seen.lead == Lead::Own {
             writer.lead(seen.epoch).await?;
-            if view.has_changed().is_err() || *view.borrow() == seen {
+            if *view.borrow() == seen {
                 // It has no handles any more: the node stops.
                 return Ok(());
             }
@@ -447,7 +445,10 @@ async fn replicate(
                 Lead::Other(primary) if links.contains_key(primary) => {
                     replica.follow(&seen, &links[primary]).await
                 }
-                _ => Ok(view.changed().await.map_or((), |()| ())),
+                _ => {
+                    view.changed().await.ok();
+                    Ok(())
+                }
             }
         };
         tokio::select! {

@@ -74,7 +74,6 @@ impl Replica {
             let (replica, settled) = (self.me.clone(), self.acks.settled());
             let request = encode(&Request::Follow(Pull { replica, epoch: seen.epoch, position, settled }));
             let answer = tokio::select! {
-                // The view's sender is held by a task that runs as long as this one.
                 _ = view.changed() => continue,
                 answer = ask(primary, request) => answer,
             };

@@ -118,7 +118,6 @@ impl Writer {
         let mut requests = Vec::new();
         while *view.borrow_and_update() == (View { epoch, lead: Lead::Own }) {
             tokio::select! {
-                // The sender is held by a task that runs as long as this one.
                 _ = view.changed() => continue,
                 _ = settled.changed() => {}
                 _ = looks.tick() => {
