@@ -279,7 +279,12 @@ impl Ledger {
                 && state.position.offset - theirs.offset > LAG_WITHOUT_SKIP;
             let skip = (theirs.offset - oldest) as usize + usize::from(skips_one);
             let writes: Vec<Write> = state.recent.iter().skip(skip).take(max).cloned().collect();
-            let begun = state.epochs.between(theirs.offset, theirs.offset + writes.len() as u64);
+            let mut begun = state.epochs.between(theirs.offset, theirs.offset + writes.len() as u64);
+            if self.bug == Some(Bug::ResyncSkipsRange) && begun.is_empty() && !state.has(theirs) {
+                // The follower enters the primary's epoch where it goes on.
+                let first = theirs.offset + 1;
+                begun.push(Beginning { epoch: state.epochs.at(first), first });
+            }
             return Following::Writes { writes, begun };
         }
         let pairs = state.values.iter().map(|(key, entry)| (key.clone(), entry.clone())).collect();
