@@ -159,3 +159,42 @@ impl Acks {
         term.replicas.iter().map(progress).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::epochs::Beginning;
+    use super::super::ledger::Position;
+    use super::*;
+    use crate::config::{Ack, Failover};
+
+    #[tokio::test]
+    async fn writes_of_earlier_epochs_are_settled_with_one_of_the_primarys_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ledger, _) = Ledger::open(folder.path(), "n1", 9, None).unwrap();
+        ledger.found().await.unwrap();
+        let begun = |epoch, first| vec![Beginning { epoch, first }];
+        ledger.append(vec![vec![]; 4], begun(1, 1)).await.unwrap();
+        let inherited = ledger.position();
+        let (view, seen) = watch::channel(View { epoch: 2, lead: Lead::Own });
+        let rules = Rules { nodes: 3, ack: Ack::Semi, failover: Failover::Auto, bug: None };
+        let acks = Acks::new(rules, ledger.clone(), seen);
+        let replica: NodeName = "n2".parse().unwrap();
+        let pull = |position| Pull { replica: replica.clone(), epoch: 2, position, settled: 0 };
+
+        acks.begin(2, 5, std::slice::from_ref(&replica));
+        acks.note(&pull(inherited));
+        assert_eq!(acks.settled(), 0, "two of three nodes have them, and a later primary may not");
+        ledger.append(vec![vec![]], begun(2, 5)).await.unwrap();
+        acks.note(&pull(Position { epoch: 1, ..ledger.position() }));
+        assert_eq!(acks.settled(), 0, "its fifth write is another");
+        acks.note(&Pull { epoch: 1, ..pull(ledger.position()) });
+        assert_eq!(acks.settled(), 0, "it was said to an earlier primary");
+        acks.note(&pull(ledger.position()));
+        assert_eq!(acks.settled(), 5);
+
+        view.send_replace(View { epoch: 3, lead: Lead::Unknown });
+        ledger.append(vec![vec![]], vec![]).await.unwrap();
+        acks.note(&pull(ledger.position()));
+        assert_eq!(acks.settled(), 5, "this node is in a later epoch");
+    }
+}
