@@ -72,7 +72,7 @@ fn every_default_and_every_scenario_can_be_run() {
             let deployment = deployed(system, &settings, 5);
             let mut vocabularies: Vec<&str> = deployment.clients().vocabularies().collect();
             vocabularies.sort_unstable();
-            let in_mode = system.description_in(&mode.name);
+            let in_mode = system.description_in(&settings, 5);
             let mut described: Vec<&str> = in_mode.vocabularies.iter().map(String::as_str).collect();
             described.sort_unstable();
             assert_eq!(vocabularies, described, "{} has the clients that it declares", description.name);
@@ -178,6 +178,49 @@ fn the_quorums_of_the_ring_decide_what_it_promises() {
 }
 
 #[test]
+fn the_copies_of_a_write_decide_what_a_primary_promises() {
+    let store = find("store");
+    let promised = |options: &[(&str, &str)], nodes: u8| {
+        let settings = store.resolve(&ask(Some("primary"), options, None)).unwrap();
+        let deployment = deployed(store, &settings, nodes);
+        let mut clients: Vec<&str> = deployment.clients().vocabularies().collect();
+        let mut described: Vec<&str> =
+            store.description_in(&settings, nodes.into()).vocabularies.iter().map(String::as_str).collect();
+        clients.sort_unstable();
+        described.sort_unstable();
+        assert_eq!(clients, described, "{options:?}");
+        let promise = deployment.promise("register");
+        let of_lists = match promise {
+            Promise::LINEARIZABLE | Promise::STALE_READS => of_transactions(promise),
+            _ => Promise::named("read-uncommitted").unwrap(),
+        };
+        assert_eq!(deployment.promise("list-append"), of_lists, "{options:?}");
+        (promise, deployment.tolerates(), clients.len())
+    };
+    let any_written = Promise::named(&format!("bounded-staleness={}", u64::MAX)).unwrap();
+    let auto = ("failover", "auto");
+    for (options, nodes, promise, tolerates, vocabularies) in [
+        (&[("ack", "semi")][..], 5, Promise::LINEARIZABLE, 0, 6),
+        (&[("ack", "sync"), ("read", "any")], 5, Promise::STALE_READS, 0, 6),
+        (&[auto], 3, any_written, 1, 3),
+        (&[auto, ("read", "any")], 5, any_written, 2, 3),
+        // Alone it is every majority.
+        (&[auto], 1, Promise::LINEARIZABLE, 0, 6),
+        (&[auto, ("ack", "semi")], 3, Promise::LINEARIZABLE, 1, 6),
+        (&[auto, ("ack", "semi")], 4, Promise::LINEARIZABLE, 1, 6),
+        (&[auto, ("ack", "semi")], 5, any_written, 2, 3),
+        (&[auto, ("ack", "sync")], 5, Promise::LINEARIZABLE, 2, 6),
+        (&[auto, ("ack", "sync"), ("read", "any")], 5, Promise::STALE_READS, 2, 6),
+    ] {
+        assert_eq!(
+            promised(options, nodes),
+            (promise, tolerates, vocabularies),
+            "{options:?}, {nodes} nodes"
+        );
+    }
+}
+
+#[test]
 fn settings_that_were_not_filled_in_are_refused() {
     let bare = Settings { mode: "raft".to_owned(), options: [].into(), bug: None, programs: [].into() };
     let Err(error) = find("store").deploy(&bare, &Topology { nodes: Vec::new() }) else { panic!("deployed") };
@@ -198,12 +241,13 @@ fn errors_list_what_is_accepted() {
              fsync-skipped, cas-before-order, leadership-resumed, snapshot-lacks-last-batch, lease-short-of-quorum, \
              replica-skips-change, exec-piecewise, exec-reads-early, exec-retried, served-before-arrival, old-owner-serves, \
              retried-after-move, dropped-keys-stay, repair-writes-older, lww-by-clock, hint-lost-on-restart, \
-             deleted-key-resurrected",
+             deleted-key-resurrected, promoted-replica-behind, two-primaries-after-pause, resync-skips-range",
         ),
         (refused(etcd, &ask(None, &[], Some("stale-read"))), "etcd has no bug \"stale-read\"; it has none"),
         (
             refused(store, &ask(Some("primary"), &[("raed", "any")], None)),
-            "store has no option \"raed\" (did you mean \"read\"?); accepted: read, log_keep",
+            "store has no option \"raed\" (did you mean \"read\"?); accepted: read, log_keep, ack, failover, \
+             heartbeat_ms, election_min_ms, election_max_ms",
         ),
         (
             refused(etcd, &ask(None, &[("read", "linearisable")], None)),

@@ -267,14 +267,20 @@ pub(super) struct Planned {
     pub(super) deployment: Arc<dyn Deployment>,
 }
 
-/// Checks that a mode of a system has a workload.
-pub(super) fn has_workload(system: &dyn System, mode: &str, workload: &dyn Workload) -> Result<(), Failure> {
-    let known: Vec<&str> = Workloads::in_mode(system, mode).map(Model::name).collect();
+/// Checks that a system has a workload with these settings and so many nodes.
+pub(super) fn has_workload(
+    system: &dyn System,
+    settings: &Settings,
+    nodes: usize,
+    workload: &dyn Workload,
+) -> Result<(), Failure> {
+    let known: Vec<&str> = Workloads::of_settings(system, settings, nodes).map(Model::name).collect();
     if known.contains(&workload.name()) {
         return Ok(());
     }
     Err(Failure::usage(anyhow::anyhow!(
-        "the mode {mode} of {} has no workload \"{}\"; it has {}",
+        "the mode {} of {} with these options has no workload \"{}\"; it has {}",
+        settings.mode,
         system.description().name,
         workload.name(),
         known.join(", ")
@@ -353,8 +359,8 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
     let request = Request { scenario: !args.no_scenario, ..args.target.request(node_count)? };
     let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(0..=u64::from(u32::MAX)));
     let settings = resolved(system, request, args.draw_options.then_some(seed))?;
-    has_workload(system, &settings.mode, workload)?;
-    let lacks = &system.description_in(&settings.mode).lacks;
+    has_workload(system, &settings, node_count, workload)?;
+    let lacks = &system.description_in(&settings, node_count).lacks;
     let planned_workload = match scenario.filter(|scenario| scenario.workload == workload.name()) {
         Some(scenario) => args.workload_options.or(&scenario.workload_options)?.resolve(workload, lacks)?,
         None => args.workload_options.resolve(workload, lacks)?,

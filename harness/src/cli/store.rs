@@ -16,7 +16,7 @@ pub struct StoreArgs {
     /// How the nodes replicate, the same on every node
     #[arg(long)]
     mode: Option<String>,
-    /// This node's name; in mode primary the first in order of name is the primary
+    /// This node's name; in mode primary without failover the first in order of name is the primary
     #[arg(long, default_value = "n1")]
     node: NodeName,
     /// The address to listen on for clients

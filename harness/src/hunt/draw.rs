@@ -83,8 +83,11 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
     let time_limit_s = fixed.time_limit_s.unwrap_or_else(|| weighted(&LENGTHS, &mut rng));
     let (mode, workload) = dealt(system, fixed, nodes, seed, number);
     let seed = rng.random_range(0..=u64::from(u32::MAX));
-    let lacks = mode.as_ref().map_or(&system.description().lacks, |mode| &system.description_in(mode).lacks);
-    let settings = mode.and_then(|mode| settings(system, fixed, &mode, nodes, &mut rng));
+    let settings = mode.and_then(|mode| settings(system, fixed, &mode, workload, nodes, &mut rng));
+    let description = settings
+        .as_ref()
+        .map_or_else(|| system.description(), |settings| system.description_in(settings, nodes));
+    let lacks = &description.lacks;
     let rests_on_clocks = settings.as_ref().is_some_and(|settings| rests_on_clocks(system, settings, nodes));
     let durable = system.description().durable;
     let fits = |family: &Family| match family {
@@ -170,11 +173,11 @@ fn weighted<T: Copy>(choices: &[(T, u32)], rng: &mut impl Rng) -> T {
     *choice
 }
 
-/// Returns the modes of `system` that accept the fixed options, on so many nodes; at least one.
+/// Returns the fixed options, completed for each mode of `system` that accepts them, on so many nodes; at least one.
 ///
 /// # Errors
 /// The first mode's error, if none accepts them.
-pub fn modes(system: &dyn System, fixed: &Fixed, nodes: usize) -> Result<Vec<String>, SettingsError> {
+pub fn modes(system: &dyn System, fixed: &Fixed, nodes: usize) -> Result<Vec<Settings>, SettingsError> {
     let modes: Vec<String> = match &fixed.request.mode {
         Some(mode) => vec![mode.clone()],
         None => system.description().offer.modes.iter().map(|mode| mode.name.clone()).collect(),
@@ -182,7 +185,7 @@ pub fn modes(system: &dyn System, fixed: &Fixed, nodes: usize) -> Result<Vec<Str
     let (mut fitting, mut refused) = (Vec::new(), None);
     for mode in modes {
         match system.resolve(&Request { mode: Some(mode.clone()), nodes, ..fixed.request.clone() }) {
-            Ok(_) => fitting.push(mode),
+            Ok(settings) => fitting.push(settings),
             Err(error) => refused = refused.or(Some(error)),
         }
     }
@@ -207,16 +210,16 @@ fn dealt(
     let modes = modes(system, fixed, nodes).unwrap_or_default();
     let wanted =
         |workload: &&dyn Workload| fixed.workload.as_ref().is_none_or(|name| workload.name() == name);
-    let of_mode = |mode: &String| {
-        let workloads: Vec<_> = Workloads::in_mode(system, mode).filter(wanted).collect();
-        let mode = mode.clone();
+    let of_mode = |settings: &Settings| {
+        let workloads: Vec<_> = Workloads::of_settings(system, settings, nodes).filter(wanted).collect();
+        let mode = settings.mode.clone();
         workloads.into_iter().map(move |workload| (Some(mode.clone()), Some(workload)))
     };
     let mut deck: Vec<(Option<String>, Option<&'static dyn Workload>)> =
         modes.iter().flat_map(of_mode).collect();
     if deck.is_empty() {
         // They do not go together, which `duress run` then explains.
-        deck.push((modes.first().cloned(), Workloads::of(system).find(wanted)));
+        deck.push((modes.first().map(|fixed| fixed.mode.clone()), Workloads::of(system).find(wanted)));
     }
     let cards = deck.len() as u64;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -226,11 +229,13 @@ fn dealt(
     deck.swap_remove((number % cards) as usize)
 }
 
-/// Draws values of the options of `mode`; `None` if they do not go together, which `duress run` then explains.
+/// Draws values of the options of `mode`; `None` if they do not go together, which `duress run` then explains. The fixed ones
+/// alone if the system would not have the workload with those that were drawn.
 fn settings(
     system: &dyn System,
     fixed: &Fixed,
     mode: &str,
+    workload: Option<&'static dyn Workload>,
     nodes: usize,
     rng: &mut impl Rng,
 ) -> Option<Settings> {
@@ -264,7 +269,11 @@ fn settings(
             options.remove(&option.name);
         }
     }
-    resolve(&options)
+    let has_workload = |settings: &Settings| {
+        let known = |name| Workloads::of_settings(system, settings, nodes).any(|known| known.name() == name);
+        workload.is_none_or(|workload| known(workload.name()))
+    };
+    resolve(&options).filter(has_workload).or_else(|| resolve(&fixed.request.options))
 }
 
 /// Whether a setting of the target's option is worth saying: it was fixed, or is not the default.
@@ -446,8 +455,9 @@ mod tests {
             (after("--mode "), after("--workload "))
         };
         let store = systems().find("store").unwrap();
-        let modes = &store.description().offer.modes;
-        let cards = modes.iter().flat_map(|mode| Workloads::in_mode(store, &mode.name)).count() as u64;
+        let modes = modes(store, &fixed("store"), 3).unwrap();
+        let cards =
+            modes.iter().flat_map(|settings| Workloads::of_settings(store, settings, 3)).count() as u64;
         for round in 0..3 {
             let pairs: BTreeSet<_> = (round * cards..(round + 1) * cards).map(pair).collect();
             assert_eq!(pairs.len() as u64, cards);

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use duress_history::txn::{Elements, Held};
-use duress_settings::{hint, nearest};
+use duress_settings::{Settings, hint, nearest};
 use duress_targets::{Description, System};
 
 use super::echo::EchoOptions;
@@ -84,9 +84,13 @@ impl Workloads {
         Self::described(system.description())
     }
 
-    /// Returns those of them that `system` has in a mode.
-    pub fn in_mode(system: &dyn System, mode: &str) -> impl Iterator<Item = &'static dyn Workload> {
-        Self::described(system.description_in(mode))
+    /// Returns those of them that `system` has with settings and so many nodes.
+    pub fn of_settings(
+        system: &dyn System,
+        settings: &Settings,
+        nodes: usize,
+    ) -> impl Iterator<Item = &'static dyn Workload> {
+        Self::described(system.description_in(settings, nodes))
     }
 
     fn described(description: &Description) -> impl Iterator<Item = &'static dyn Workload> {

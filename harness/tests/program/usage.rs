@@ -37,6 +37,11 @@ fn what_is_unknown_is_named() {
     refused("run store --mode primary --bug stale-leader-read", &["\"stale-leader-read\"", "raft"]);
     refused("run store --mode ring --workload set", &["the mode ring of store", "\"set\"", "register"]);
     refused("hunt store --mode ring --workload bank", &["the mode ring of store", "\"bank\"", "register"]);
+    refused(
+        "run store --mode primary -o failover=auto --workload set",
+        &["the mode primary of store with these options", "\"set\"", "register, list-append, rw-register"],
+    );
+    refused("run store --mode primary -o ack=simi", &["\"simi\"", "did you mean \"semi\"?"]);
     refused("run store --mode ring --weight cas=1", &["--weight cas", "no such operation"]);
     refused("run store --mode ring -o r=4", &["option r", "n=3"]);
     refused("run store --workload cache", &["\"cache\"", "register"]);

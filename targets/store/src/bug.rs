@@ -66,6 +66,12 @@ pub enum Bug {
     HintLostOnRestart,
     /// Anti-entropy leaves tombstones out, and drops them.
     DeletedKeyResurrected,
+    /// A vote does not look at how far the candidate is.
+    PromotedReplicaBehind,
+    /// A primary that has lost its replicas is a majority by itself.
+    TwoPrimariesAfterPause,
+    /// A replica goes on from its own offset, whatever its last writes are.
+    ResyncSkipsRange,
 }
 
 /// Returns every seeded bug.
@@ -270,6 +276,49 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             options: BTreeMap::new(),
             nodes_min: 3,
         },
+        BugSpec {
+            name: "promoted-replica-behind".into(),
+            defect: "with failover=auto, a node votes for any replica that asks, however far it is behind".into(),
+            resembles: Some(
+                "PostgreSQL failover managers that promote a replica by its priority, without comparing WAL positions".into(),
+            ),
+            anomaly: "writes that another replica had acknowledged are lost with the promotion".into(),
+            modes: vec!["primary".into()],
+            options: BTreeMap::new(),
+            nodes_min: 3,
+        }
+        .with_option("failover", ["auto"])
+        .with_option("ack", ["semi", "sync"]),
+        BugSpec {
+            name: "two-primaries-after-pause".into(),
+            defect: "with failover=auto and ack=sync, a primary takes replicas that are out of contact for gone, and itself for a                      majority of those that are left"
+                .into(),
+            resembles: Some(
+                "MySQL's semi-synchronous replication, which falls back to asynchronous without a replica; the split brain that                  Jepsen found in Elasticsearch in 2014"
+                    .into(),
+            ),
+            anomaly: "a primary that was away goes on beside its successor: it acknowledges writes that are lost, and reads of it                       miss the successor's"
+                .into(),
+            modes: vec!["primary".into()],
+            options: BTreeMap::new(),
+            nodes_min: 3,
+        }
+        .with_option("failover", ["auto"])
+        .with_option("ack", ["sync"]),
+        BugSpec {
+            name: "resync-skips-range".into(),
+            defect: "with failover=auto, a replica goes on from its own offset under a new primary, though its last writes may be                      others"
+                .into(),
+            resembles: Some(
+                "Kafka before KIP-101, whose followers truncated by the high watermark instead of the leader's epoch".into(),
+            ),
+            anomaly: "a deposed primary keeps writes that were lost, and lacks as many of its successor's: replicas never agree"
+                .into(),
+            modes: vec!["primary".into()],
+            options: BTreeMap::new(),
+            nodes_min: 3,
+        }
+        .with_option("failover", ["auto"]),
     ]
 }
 

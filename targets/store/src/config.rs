@@ -22,6 +22,28 @@ pub enum ReadFrom {
     Any,
 }
 
+/// When the primary acknowledges a write, in the mode `primary`. Serde's names are those of the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ack {
+    /// Once it is on its own disk.
+    Async,
+    /// Once it is on the disk of one replica, too.
+    Semi,
+    /// Once it is on the disks of all replicas that are in contact; with failover, of a majority of the nodes at least.
+    Sync,
+}
+
+/// Whether a replica is promoted when the primary is away, in the mode `primary`. Serde's names are those of the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Failover {
+    /// The first node is the primary.
+    Off,
+    /// A majority elects a replica.
+    Auto,
+}
+
 /// The way in which a node of the mode `raft` makes sure that a read returns the latest value. Serde's names
 /// are those of the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -88,6 +110,16 @@ pub struct PrimaryOptions {
     /// How many of the latest writes the primary keeps for replicas that fall behind; a replica that falls behind further
     /// gets a full copy.
     pub log_keep: u64,
+    /// When a write is acknowledged.
+    pub ack: Ack,
+    /// Whether replicas are promoted.
+    pub failover: Failover,
+    /// How often a primary says that it leads. This and the following for failover.
+    pub heartbeat: Duration,
+    /// The shortest silence after which a replica stands for election.
+    pub election_min: Duration,
+    /// The longest such silence, and the time after which a primary steps down that reaches no majority.
+    pub election_max: Duration,
 }
 
 /// What a read does about copies that are older than the one it returns, in the mode `ring`. Serde's names are those of the
@@ -136,7 +168,7 @@ pub enum Mode {
     /// Consensus: every operation is linearizable, reads too unless asked otherwise; there is progress while a majority
     /// is connected.
     Raft(RaftOptions),
-    /// The first node is the primary; the others copy its writes asynchronously. No failover.
+    /// One node is the primary, the others copy its writes; with failover a replica takes over from it.
     Primary(PrimaryOptions),
     /// The keys are partitioned over shards, each a consensus group of all nodes; keys move between shards. Linearizable, and
     /// there is progress while a majority is connected.
@@ -153,6 +185,14 @@ impl Mode {
             Self::Primary(_) => "primary",
             Self::Sharded(_) => "sharded",
             Self::Ring(_) => "ring",
+        }
+    }
+
+    /// Returns the heartbeat and the shortest and the longest time before an election, if it has elections.
+    fn timing(&self) -> Option<[Duration; 3]> {
+        match self {
+            Self::Primary(options) => Some([options.heartbeat, options.election_min, options.election_max]),
+            _ => self.raft().map(|options| [options.heartbeat, options.election_min, options.election_max]),
         }
     }
 
@@ -178,6 +218,11 @@ impl Mode {
             "primary" => Ok(Self::Primary(PrimaryOptions {
                 read: settings.word("read")?,
                 log_keep: settings.whole("log_keep")?,
+                ack: settings.word("ack")?,
+                failover: settings.word("failover")?,
+                heartbeat: settings.millis("heartbeat_ms")?,
+                election_min: settings.millis("election_min_ms")?,
+                election_max: settings.millis("election_max_ms")?,
             })),
             "sharded" => Ok(Self::Sharded(ShardedOptions {
                 shards: settings.whole("shards")?,
@@ -273,14 +318,10 @@ impl Config {
     /// time without elections that it relies on; a quorum is larger than the number of copies; the bug does not apply to these options.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.members()?;
-        if let Some(options) = self.mode.raft()
-            && !(options.heartbeat < options.election_min && options.election_min < options.election_max)
+        if let Some([heartbeat, election_min, election_max]) = self.mode.timing()
+            && !(heartbeat < election_min && election_min < election_max)
         {
-            return Err(ConfigError::Timing {
-                heartbeat: options.heartbeat,
-                election_min: options.election_min,
-                election_max: options.election_max,
-            });
+            return Err(ConfigError::Timing { heartbeat, election_min, election_max });
         }
         if let Some(options) = self.mode.raft()
             && options.read_by == ReadBy::Lease
@@ -307,7 +348,7 @@ pub enum ConfigError {
     /// A node name occurs twice.
     #[error("node {0} is named twice")]
     Duplicate(NodeName),
-    /// The times of the mode `raft` are not in order.
+    /// The times of elections are not in order.
     #[error(
         "heartbeat_ms ({heartbeat:?}) must be below election_min_ms ({election_min:?}), and that below election_max_ms ({election_max:?})"
     )]

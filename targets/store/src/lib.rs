@@ -11,7 +11,7 @@
 //! - `resp`: clients' connections; `node`: the node that serves them, whatever its mode.
 //! - `wall_clock`: the time of day.
 //! - `raft`: the mode `raft`, consensus; its log, its links and the durable disk are [`duress_consensus`].
-//! - `primary`: the mode `primary`, asynchronous replication.
+//! - `primary`: the mode `primary`, a primary and its replicas.
 //! - `sharded`: the mode `sharded`, partitioned keys.
 //! - `ring`: the mode `ring`, consistent hashing with quorums.
 //! - `bug`: the seeded bugs, each off by default; `early_reads`: one of them, which both modes have.
@@ -50,7 +50,7 @@ mod sharded;
 mod wall_clock;
 
 pub use bug::Bug;
-pub use config::{Config, Mode, NodeName, Peer, ReadBy, ReadFrom, ReadRepair};
+pub use config::{Ack, Config, Failover, Mode, NodeName, Peer, ReadBy, ReadFrom, ReadRepair};
 pub use offer::offer;
 pub use ring::placement::{Member, Ring, place};
 pub use serve::{ServeError, serve, serve_until, serve_with_clock};

@@ -29,9 +29,11 @@ fn modes() -> Vec<Mode> {
         },
         Mode {
             name: "primary".into(),
-            summary: "the first node is the primary, the others copy its writes asynchronously; no failover".into(),
-            promises: "linearizable with read=primary; with read=any writes are, and reads may be stale; no \
-                       writes while the primary is away"
+            summary: "one node is the primary, the others copy its writes; with failover=auto a replica takes over from it".into(),
+            promises: "linearizable with read=primary; with read=any writes are, and reads may be stale. With failover=off no \
+                       writes while the primary is away; with failover=auto progress while a majority is connected, if too few \
+                       nodes acknowledge a write for every majority to have it (ack=async; ack=semi from five nodes on), \
+                       registers alone, and acknowledged writes may be lost: each read returns some value that was written"
                 .into(),
         },
         Mode {
@@ -80,6 +82,21 @@ fn options() -> Vec<OptionSpec> {
             "20000",
             "writes the primary keeps for replicas that fall behind; further behind, a replica gets a full copy",
         ).drawn(["5", "100", "20000"]),
+        option(
+            "primary",
+            "ack",
+            Values::words(["async", "semi", "sync"]),
+            "async",
+            "when a write is acknowledged: once it is on the primary's disk; on that of one replica too; or on those of all \
+             replicas that have asked for writes in the last 600 ms, with failover=auto of a majority of the nodes at least",
+        ),
+        option(
+            "primary",
+            "failover",
+            Values::words(["off", "auto"]),
+            "off",
+            "who is the primary: the first node by name; or a replica that a majority elects when it has lost the primary",
+        ),
         option(
             "raft sharded",
             "snapshot_every",
@@ -138,16 +155,17 @@ fn options() -> Vec<OptionSpec> {
             "time between two comparisons of a node's copies with those of the other owners",
         )
         .drawn(["100", "500", "2000"]),
-        option("raft sharded", "heartbeat_ms", millis(), "100", "time between the heartbeats of a leader").drawn(["50", "100"]),
+        option("raft sharded primary", "heartbeat_ms", millis(), "100", "time between the heartbeats of a leader")
+            .drawn(["50", "100"]),
         option(
-            "raft sharded",
+            "raft sharded primary",
             "election_min_ms",
             millis(),
             "300",
             "the shortest silence after which a node stands for election; more than heartbeat_ms",
         ).drawn(["250", "300", "400"]),
         option(
-            "raft sharded",
+            "raft sharded primary",
             "election_max_ms",
             millis(),
             "700",

@@ -18,8 +18,9 @@ pub trait System: Send + Sync {
     /// Returns its description and offer.
     fn description(&self) -> &Description;
 
-    /// Returns its description in a mode, which may have fewer vocabularies and operations than others have.
-    fn description_in(&self, _mode: &str) -> &Description {
+    /// Returns its description with settings and so many nodes, which may have fewer vocabularies and operations than others
+    /// have.
+    fn description_in(&self, _settings: &Settings, _nodes: usize) -> &Description {
         self.description()
     }
 

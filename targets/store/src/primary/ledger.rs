@@ -2,7 +2,7 @@
 //!
 //! Every write that changes something has an offset, counted from 1 since the primary's data folder was made, be it one
 //! command or a transaction. The same offset means the same write on every node of the same lineage; a new data folder of
-//! the primary begins a new lineage.
+//! the primary begins a new lineage. With failover, it means so in the same epoch: see [`super::epochs`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -14,11 +14,17 @@ use redb::WriteTransaction;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::election::Ballot;
+use super::epochs::{Beginning, Epochs};
 use crate::bug::{Bug, syncing};
-use crate::key_values::{Change, Entry, FORMAT, KeyValues};
+use crate::key_values::{Change, Entry, KeyValues};
 use duress_consensus::disk::{Contents, DATA, Disk, DiskError, LOG, META};
 
+/// The number of the encoding of what is stored, values and changes included; positions without an epoch were 3.
+const FORMAT: u32 = 4;
 const POSITION: &str = "position";
+const EPOCHS: &str = "epochs";
+const BALLOT: &str = "ballot";
 /// With the bug `replica-skips-change`, a follower that is further behind misses a write.
 const LAG_WITHOUT_SKIP: u64 = 50;
 
@@ -30,13 +36,24 @@ pub type Write = Vec<Change>;
 pub struct Position {
     /// The lineage that the offset counts in; 0 on a replica that has not met its primary.
     pub lineage: u64,
+    /// The epoch of the last write applied; 0 without failover.
+    pub epoch: u64,
     /// The last write applied.
     pub offset: u64,
+}
+
+impl Position {
+    /// Whether a node there has every write that a node at `other` may have had acknowledged: it is in a later epoch, or
+    /// further in the same.
+    pub fn is_up_to_date_with(self, other: Self) -> bool {
+        (self.epoch, self.offset) >= (other.epoch, other.offset)
+    }
 }
 
 #[derive(Debug, Default)]
 struct State {
     position: Position,
+    epochs: Epochs,
     values: KeyValues,
     /// The latest writes, the last of which is at `position.offset`.
     recent: VecDeque<Write>,
@@ -46,11 +63,18 @@ struct State {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Following {
     /// The writes right after its offset; none if there are none yet.
-    Writes(Vec<Write>),
-    /// A full copy, because its lineage is another or its offset is too far behind.
+    Writes {
+        /// The writes.
+        writes: Vec<Write>,
+        /// The epochs that begin with one of them.
+        begun: Vec<Beginning>,
+    },
+    /// A full copy, because its lineage is another, its last write is not one of the primary's, or it is too far behind.
     Copy {
         /// The position of the copy.
         position: Position,
+        /// The epochs up to it.
+        epochs: Epochs,
         /// Keys and what is held of them.
         pairs: Vec<(Bytes, Entry)>,
     },
@@ -69,22 +93,37 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens the data folder of the node `owner`.
+    /// Opens the data folder of the node `owner`; returns the ballot that it holds, too.
     ///
     /// # Errors
     /// It cannot be used, or belongs to another node.
-    pub fn open(folder: &Path, owner: &str, keep: u64, bug: Option<Bug>) -> Result<Self, DiskError> {
+    pub fn open(
+        folder: &Path,
+        owner: &str,
+        keep: u64,
+        bug: Option<Bug>,
+    ) -> Result<(Self, Ballot), DiskError> {
         let load = |contents: &Contents<'_>| {
             let pairs = contents.data::<Entry>()?.into_iter().map(|(key, entry)| (key.into(), entry));
-            Ok(State {
+            let state = State {
                 position: contents.meta(POSITION)?.unwrap_or_default(),
+                epochs: contents.meta(EPOCHS)?.unwrap_or_default(),
                 values: pairs.collect(),
                 recent: contents.log::<Write>()?.into_iter().map(|(_, write)| write).collect(),
-            })
+            };
+            Ok((state, contents.meta(BALLOT)?.unwrap_or_default()))
         };
-        let (disk, state) = Disk::open(folder, owner, FORMAT, syncing(bug), load)?;
+        let (disk, (state, ballot)) = Disk::open(folder, owner, FORMAT, syncing(bug), load)?;
         let (moved, _) = watch::channel(state.position.offset);
-        Ok(Self { state: Arc::new(RwLock::new(state)), disk, moved: Arc::new(moved), keep, bug })
+        Ok((Self { state: Arc::new(RwLock::new(state)), disk, moved: Arc::new(moved), keep, bug }, ballot))
+    }
+
+    /// Makes a ballot durable.
+    ///
+    /// # Errors
+    /// It cannot be.
+    pub async fn save_ballot(&self, ballot: Ballot) -> Result<(), DiskError> {
+        self.disk.commit(move |transaction| save(transaction, BALLOT, &ballot)).await
     }
 
     /// Begins a lineage if there is none, as a primary does in a new data folder.
@@ -97,8 +136,8 @@ impl Ledger {
         }
         // The hasher's keys are random per process; 0 means no lineage.
         let lineage = RandomState::new().hash_one(std::process::id()).max(1);
-        let position = Position { lineage, offset: 0 };
-        self.disk.commit(move |transaction| save_position(transaction, position)).await?;
+        let position = Position { lineage, ..Position::default() };
+        self.disk.commit(move |transaction| save(transaction, POSITION, &position)).await?;
         self.update(|state| state.position = position);
         Ok(())
     }
@@ -118,16 +157,29 @@ impl Ledger {
         change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Makes writes durable, then visible. Only one task may call this at a time.
+    /// Whether this node's history goes through `position`.
+    pub fn has(&self, position: Position) -> bool {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.has(position)
+    }
+
+    /// Makes writes durable, then visible; `begun` are the epochs that begin with one of them. Only one task may call this
+    /// at a time.
     ///
     /// # Errors
     /// They cannot be made durable; none of them became visible.
-    pub async fn append(&self, writes: Vec<Write>) -> Result<(), DiskError> {
+    pub async fn append(&self, writes: Vec<Write>, begun: Vec<Beginning>) -> Result<(), DiskError> {
         if writes.is_empty() {
             return Ok(());
         }
-        let Position { lineage, offset } = self.position();
-        let position = Position { lineage, offset: offset + writes.len() as u64 };
+        let Position { lineage, epoch, offset } = self.position();
+        let epoch = begun.last().map_or(epoch, |beginning| beginning.epoch);
+        let position = Position { lineage, epoch, offset: offset + writes.len() as u64 };
+        let epochs = (!begun.is_empty()).then(|| {
+            let mut epochs = self.epochs();
+            epochs.extend(&begun);
+            epochs
+        });
         let keep_after = position.offset.saturating_sub(self.keep);
         // A key that is written often, such as a growing list, is stored once.
         let mut held: BTreeMap<Bytes, Option<Entry>> = BTreeMap::new();
@@ -139,14 +191,17 @@ impl Ledger {
                 }
             }
         });
-        let made = Arc::new((writes, held));
+        let made = Arc::new((writes, held, epochs));
         let stored = Arc::clone(&made);
         self.disk
             .commit(move |transaction| {
-                save_position(transaction, position)?;
+                save(transaction, POSITION, &position)?;
+                let (writes, held, epochs) = &*stored;
+                if let Some(epochs) = epochs {
+                    save(transaction, EPOCHS, epochs)?;
+                }
                 let mut log = transaction.open_table(LOG)?;
                 let mut data = transaction.open_table(DATA)?;
-                let (writes, held) = &*stored;
                 for (write, offset) in writes.iter().zip(offset + 1..) {
                     log.insert(offset, &encode(write)[..])?;
                 }
@@ -160,8 +215,9 @@ impl Ledger {
                 Ok(())
             })
             .await?;
-        let (writes, held) = Arc::unwrap_or_clone(made);
+        let (writes, held, epochs) = Arc::unwrap_or_clone(made);
         self.update(|state| {
+            state.epochs = epochs.unwrap_or_else(|| std::mem::take(&mut state.epochs));
             held.into_iter().for_each(|(key, entry)| state.values.put(key, entry));
             state.recent.extend(writes);
             let excess = state.recent.len().saturating_sub(self.keep as usize);
@@ -177,12 +233,18 @@ impl Ledger {
     ///
     /// # Errors
     /// It cannot be made durable; the old contents stay.
-    pub async fn replace(&self, position: Position, pairs: Vec<(Bytes, Entry)>) -> Result<(), DiskError> {
+    pub async fn replace(
+        &self,
+        position: Position,
+        epochs: Epochs,
+        pairs: Vec<(Bytes, Entry)>,
+    ) -> Result<(), DiskError> {
         let pairs = Arc::new(pairs);
-        let stored = Arc::clone(&pairs);
+        let (stored, saved) = (Arc::clone(&pairs), epochs.clone());
         self.disk
             .commit(move |transaction| {
-                save_position(transaction, position)?;
+                save(transaction, POSITION, &position)?;
+                save(transaction, EPOCHS, &saved)?;
                 transaction.open_table(LOG)?.retain(|_, _| false)?;
                 let mut data = transaction.open_table(DATA)?;
                 data.retain(|_, _| false)?;
@@ -195,6 +257,7 @@ impl Ledger {
         self.update(|state| {
             state.values = pairs.iter().cloned().collect();
             state.recent.clear();
+            state.epochs = epochs;
             state.position = position;
         });
         self.moved.send_replace(position.offset);
@@ -205,15 +268,31 @@ impl Ledger {
     pub fn following(&self, theirs: Position, max: usize) -> Following {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let oldest = state.position.offset - state.recent.len() as u64;
-        let same_history = theirs.lineage == state.position.lineage;
-        if same_history && (oldest..=state.position.offset).contains(&theirs.offset) {
+        let same_history = match self.bug {
+            Some(Bug::ResyncSkipsRange) => {
+                theirs.lineage == state.position.lineage && theirs.offset <= state.position.offset
+            }
+            _ => state.has(theirs),
+        };
+        if same_history && oldest <= theirs.offset {
             let skips_one = self.bug == Some(Bug::ReplicaSkipsChange)
                 && state.position.offset - theirs.offset > LAG_WITHOUT_SKIP;
             let skip = (theirs.offset - oldest) as usize + usize::from(skips_one);
-            return Following::Writes(state.recent.iter().skip(skip).take(max).cloned().collect());
+            let writes: Vec<Write> = state.recent.iter().skip(skip).take(max).cloned().collect();
+            let mut begun = state.epochs.between(theirs.offset, theirs.offset + writes.len() as u64);
+            if self.bug == Some(Bug::ResyncSkipsRange) && begun.is_empty() && !state.has(theirs) {
+                // The follower enters the primary's epoch where it goes on.
+                let first = theirs.offset + 1;
+                begun.push(Beginning { epoch: state.epochs.at(first), first });
+            }
+            return Following::Writes { writes, begun };
         }
         let pairs = state.values.iter().map(|(key, entry)| (key.clone(), entry.clone())).collect();
-        Following::Copy { position: state.position, pairs }
+        Following::Copy { position: state.position, epochs: state.epochs.clone(), pairs }
+    }
+
+    fn epochs(&self) -> Epochs {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).epochs.clone()
     }
 
     /// Waits until the offset is not `offset` any more, without a deadline.
@@ -230,8 +309,16 @@ impl Ledger {
     }
 }
 
-fn save_position(transaction: &WriteTransaction, position: Position) -> Result<(), redb::Error> {
-    transaction.open_table(META)?.insert(POSITION, &encode(&position)[..])?;
+impl State {
+    fn has(&self, position: Position) -> bool {
+        position.lineage == self.position.lineage
+            && position.offset <= self.position.offset
+            && position.epoch == self.epochs.at(position.offset)
+    }
+}
+
+fn save(transaction: &WriteTransaction, name: &str, record: &impl Serialize) -> Result<(), redb::Error> {
+    transaction.open_table(META)?.insert(name, &encode(record)[..])?;
     Ok(())
 }
 
@@ -253,7 +340,7 @@ mod tests {
     }
 
     fn open(folder: &Path, keep: u64) -> Ledger {
-        Ledger::open(folder, "n1", keep, None).unwrap()
+        Ledger::open(folder, "n1", keep, None).unwrap().0
     }
 
     #[tokio::test]
@@ -267,23 +354,57 @@ mod tests {
             vec![append("l", "y"), append("l", "z")],
             vec![change("a", Edit::Remove)],
         ];
-        ledger.append(vec![one]).await.unwrap();
-        ledger.append(vec![two.clone(), three.clone()]).await.unwrap();
-        let at = |offset| Position { lineage, offset };
+        ledger.append(vec![one], vec![]).await.unwrap();
+        ledger.append(vec![two.clone(), three.clone()], vec![]).await.unwrap();
+        let at = |offset| Position { lineage, epoch: 0, offset };
+        let continued = |writes| Following::Writes { writes, begun: vec![] };
         assert_eq!(ledger.position(), at(3));
-        assert_eq!(ledger.following(at(3), 9), Following::Writes(vec![]));
-        assert_eq!(ledger.following(at(1), 1), Following::Writes(vec![two.clone()]), "a write is whole");
-        assert_eq!(ledger.following(at(1), 9), Following::Writes(vec![two, three]));
+        assert_eq!(ledger.following(at(3), 9), continued(vec![]));
+        assert_eq!(ledger.following(at(1), 1), continued(vec![two.clone()]), "a write is whole");
+        assert_eq!(ledger.following(at(1), 9), continued(vec![two, three]));
         let list = Entry { value: Value::List(["x", "y", "z"].map(Into::into).into()), version: 2 };
-        let copy = Following::Copy { position: at(3), pairs: vec![("l".into(), list)] };
+        let copy =
+            Following::Copy { position: at(3), epochs: Epochs::default(), pairs: vec![("l".into(), list)] };
         assert_eq!(ledger.following(at(0), 9), copy, "the first write is no longer kept");
         assert_eq!(ledger.following(at(4), 9), copy, "no follower may be ahead of the primary");
-        assert_eq!(ledger.following(Position { lineage: lineage ^ 1, offset: 2 }, 9), copy);
+        assert_eq!(ledger.following(Position { lineage: lineage ^ 1, ..at(2) }, 9), copy);
         ledger.close().await;
 
         let reopened = open(folder.path(), 2);
         assert_eq!(reopened.position(), at(3));
         assert_eq!(reopened.following(at(1), 9), ledger.following(at(1), 9));
         assert_eq!(reopened.following(at(0), 9), copy);
+    }
+    #[tokio::test]
+    async fn a_follower_whose_last_writes_differ_gets_a_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = open(folder.path(), 9);
+        ledger.found().await.unwrap();
+        let Position { lineage, .. } = ledger.position();
+        let [one, three] = [(1, 1), (3, 3)].map(|(epoch, first)| Beginning { epoch, first });
+        ledger.append(vec![vec![], vec![append("l", "x")]], vec![one]).await.unwrap();
+        ledger.append(vec![vec![]], vec![three]).await.unwrap();
+        let at = |epoch, offset| Position { lineage, epoch, offset };
+        assert_eq!(ledger.position(), at(3, 3));
+        assert_eq!(
+            ledger.following(at(1, 2), 9),
+            Following::Writes { writes: vec![vec![]], begun: vec![three] }
+        );
+        // A primary of epoch 2 that no other node followed, and one of epoch 1 that went on.
+        for differs in [at(2, 2), at(2, 3), at(1, 3), at(1, 4)] {
+            assert!(matches!(ledger.following(differs, 9), Following::Copy { .. }), "{differs:?}");
+            assert!(!ledger.has(differs));
+        }
+        ledger.close().await;
+
+        let reopened = open(folder.path(), 9);
+        assert!(reopened.has(at(1, 2)) && reopened.has(at(3, 3)) && !reopened.has(at(1, 3)));
+        let follower = tempfile::tempdir().unwrap();
+        let follower = open(follower.path(), 9);
+        let Following::Copy { position, epochs, pairs } = reopened.following(Position::default(), 9) else {
+            panic!("it has another lineage")
+        };
+        follower.replace(position, epochs, pairs).await.unwrap();
+        assert!(follower.has(at(1, 2)) && follower.has(at(3, 3)) && !follower.has(at(1, 3)));
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::client::show;
 use crate::cluster::Cluster;
+use crate::primary::{with_failover, write_and_be_replaced};
 use crate::proxy::Pass;
 use crate::raft::race_compare_and_set;
 use crate::transactions::{halves_seen, race_read_and_append};
@@ -295,4 +296,49 @@ async fn a_transaction_whose_answer_is_lost_is_unknown_and_was_executed_once() {
     let (reply, list) = lose_the_answer(None).await;
     assert!(reply.starts_with("-UNKNOWN "), "{reply}");
     assert_eq!(list, "[0, x]");
+}
+
+/// Has the primary acknowledge a write together with one replica, and die; returns what the other replica answers, which
+/// was cut off from the primary, once a replica is promoted. Only the one that is behind can ask for votes at first.
+async fn promote_who_can_ask(bug: Option<&'static str>) -> String {
+    let (mut cluster, primary, others) = with_failover(&["ack=semi"], bug).await;
+    let [ahead, behind] = others[..] else { panic!("there are two others") };
+    cluster.set_link(primary, behind, Pass::Cut);
+    cluster.set_link_of(ahead, behind, Pass::Cut);
+    cluster.until(primary, "SET k new", |reply| reply == "OK").await;
+    cluster.kill(primary);
+    if bug.is_some() {
+        cluster.leader(behind, &[behind]).await;
+    } else {
+        // It asks again and again, in vain.
+        cluster.until(ahead, "INFO", |info| info.contains("leader:\r")).await;
+    }
+    cluster.set_link_of(ahead, behind, Pass::Open);
+    cluster.until(behind, "GET k", |reply| !reply.starts_with('-')).await
+}
+
+#[tokio::test]
+async fn promoted_replica_behind_loses_what_another_had_acknowledged() {
+    assert_eq!(promote_who_can_ask(Some("promoted-replica-behind")).await, "old");
+    assert_eq!(promote_who_can_ask(None).await, "new");
+}
+
+#[tokio::test]
+async fn two_primaries_after_pause_acknowledge_and_answer_both() {
+    let (cluster, primary, others) = with_failover(&["ack=sync"], Some("two-primaries-after-pause")).await;
+    let mut client = cluster.client(primary).await;
+    cluster.pause(primary).await;
+    cluster.isolate(primary, Pass::Cut);
+    cluster.leader(others[0], &others).await;
+    cluster.until(others[0], "SET k new", |reply| reply == "OK").await;
+    cluster.signal(primary, "CONT");
+    assert_eq!(client.ask("GET k").await.unwrap(), "old");
+    assert_eq!(client.ask("SET k lost").await.unwrap(), "OK");
+    cluster.isolate(primary, Pass::Open);
+    cluster.until(primary, "GET k", |reply| reply == "new").await;
+}
+
+#[tokio::test]
+async fn resync_skips_range_keeps_what_was_lost() {
+    assert_eq!(write_and_be_replaced(Some("resync-skips-range")).await, ("lost".into(), "(nil)".into()));
 }

@@ -3,6 +3,7 @@
 mod bank_client;
 mod client;
 mod counter_client;
+mod promotion;
 mod quorums;
 mod session;
 mod set_client;
@@ -27,6 +28,7 @@ use duress_settings::{Offer, Settings, SettingsError};
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use self::promotion::Promotion;
 use self::quorums::Quorums;
 use crate::client::{Addresses, Clients};
 use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady, TRANSACTIONS, TimeOuts};
@@ -38,6 +40,9 @@ use crate::subject::Subject;
 use crate::system::{Description, MissingSystem, System, USUAL_NODES};
 use crate::topology::{NodeFiles, Topology, UnknownNode};
 
+/// The vocabularies where acknowledged writes may be lost: of sets, counters and banks nothing could be promised.
+const LOSING: [&str; 3] = ["register", "list-append", "rw-register"];
+
 /// Our own key-value store.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -45,6 +50,8 @@ pub struct Store {
     description: Description,
     /// Of the mode `ring`.
     ring: Description,
+    /// Of the mode `primary` where acknowledged writes may be lost.
+    losing: Description,
 }
 
 impl Store {
@@ -73,6 +80,7 @@ impl Store {
                 vocabularies: vec!["register".to_owned()],
                 ..description.clone()
             },
+            losing: Description { vocabularies: LOSING.map(str::to_owned).to_vec(), ..description.clone() },
             description,
         }
     }
@@ -83,8 +91,12 @@ impl System for Store {
         &self.description
     }
 
-    fn description_in(&self, mode: &str) -> &Description {
-        if mode == "ring" { &self.ring } else { &self.description }
+    fn description_in(&self, settings: &Settings, nodes: usize) -> &Description {
+        match settings.mode.as_str() {
+            "ring" => &self.ring,
+            "primary" if Promotion::of(settings, nodes).is_ok_and(Promotion::loses_writes) => &self.losing,
+            _ => &self.description,
+        }
     }
 
     fn available(&self, programs: &BTreeMap<String, PathBuf>) -> Result<(), MissingSystem> {
@@ -103,15 +115,12 @@ impl System for Store {
             },
             "sharded" => Reads::Latest,
             "ring" => Reads::Quorums(Quorums::of(settings, topology.nodes.len())?),
-            _ => match settings.word("read")? {
-                PrimaryReads::Primary => Reads::Latest,
-                PrimaryReads::Any => Reads::OwnCopy { cut_off: CutOff::NoPrimary },
-            },
+            _ => Reads::Copies(Promotion::of(settings, topology.nodes.len())?),
         };
         let tolerates = match (settings.mode.as_str(), reads) {
             ("raft" | "sharded", _) => topology.nodes.len().saturating_sub(1) / 2,
             (_, Reads::Quorums(quorums)) => quorums.tolerates(),
-            // Without failover no writes are possible while the primary is away.
+            (_, Reads::Copies(promotion)) => promotion.tolerates(),
             _ => 0,
         };
         let port = self.subject.client_port;
@@ -121,7 +130,10 @@ impl System for Store {
         let address: Addresses = Arc::new(move |node: &NodeId| nodes.address(node, port));
         let clients = match reads {
             Reads::Quorums(_) => clients_of_registers(&address),
-            Reads::Latest | Reads::ByLease(_) | Reads::OwnCopy { .. } => clients(address, tag),
+            Reads::Copies(promotion) if promotion.loses_writes() => {
+                of_all_transactions(clients_of_registers(&address), &address, tag)
+            }
+            _ => clients(address, tag),
         };
         Ok(Arc::new(StoreCluster {
             subject: self.subject.clone(),
@@ -153,7 +165,11 @@ pub(crate) fn clients(address: Addresses, tag: &'static str) -> Clients {
             let to = of_banks(&seat.node)?;
             Ok(Box::new(bank_client::BankClient::new(seat, to, tag)))
         });
-    of_transactions::<Held>(of_transactions::<Elements>(clients, &address, tag), &address, tag)
+    of_all_transactions(clients, &address, tag)
+}
+
+fn of_all_transactions(clients: Clients, address: &Addresses, tag: &'static str) -> Clients {
+    of_transactions::<Held>(of_transactions::<Elements>(clients, address, tag), address, tag)
 }
 
 fn clients_of_registers(address: &Addresses) -> Clients {
@@ -185,14 +201,6 @@ enum RaftReads {
     Local,
 }
 
-/// The values of `read`, an option of the mode `primary`.
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum PrimaryReads {
-    Primary,
-    Any,
-}
-
 /// The copy that answers a read.
 #[derive(Clone, Copy, Debug)]
 enum Reads {
@@ -207,6 +215,19 @@ enum Reads {
     },
     /// The newest of the copies that a quorum of the key's owners holds.
     Quorums(Quorums),
+    /// The primary's copy, or that of the requested node, by the options.
+    Copies(Promotion),
+}
+
+impl Reads {
+    /// Returns how a node reports that it is cut off, if its answers do not show it.
+    fn cut_off(self) -> Option<CutOff> {
+        match self {
+            Self::OwnCopy { cut_off } => Some(cut_off),
+            Self::Copies(promotion) if promotion.reads_any() => Some(CutOff::NoPrimary),
+            Self::Latest | Self::ByLease(_) | Self::Quorums(_) | Self::Copies(_) => None,
+        }
+    }
 }
 
 /// How a node that answers reads from its own copy reports that it is cut off from the others.
@@ -236,10 +257,14 @@ struct StoreCluster {
 fn time_outs(settings: &Settings, reads: Reads) -> Result<TimeOuts, SettingsError> {
     let lease = match reads {
         Reads::ByLease(bound) => Some(bound.lease),
-        Reads::Latest | Reads::OwnCopy { .. } | Reads::Quorums(_) => None,
+        Reads::Latest | Reads::OwnCopy { .. } | Reads::Quorums(_) | Reads::Copies(_) => None,
+    };
+    let has_elections = match reads {
+        Reads::Copies(promotion) => promotion.has_elections(),
+        _ => matches!(settings.mode.as_str(), "raft" | "sharded"),
     };
     match settings.mode.as_str() {
-        "raft" | "sharded" => {
+        _ if has_elections => {
             let election = settings.millis("election_min_ms")? + settings.millis("election_max_ms")?;
             Ok(TimeOuts { election: election * 6 / 5, lease, ..TimeOuts::default() })
         }
@@ -269,6 +294,7 @@ impl Deployment for StoreCluster {
         match (self.reads, TRANSACTIONS.contains(&workload)) {
             // It has no clients of anything but registers.
             (Reads::Quorums(quorums), _) => quorums.promise(),
+            (Reads::Copies(promotion), _) => promotion.promise(workload),
             (Reads::Latest | Reads::ByLease(_), false) => Promise::LINEARIZABLE,
             (Reads::OwnCopy { .. }, false) => Promise::STALE_READS,
             (Reads::Latest | Reads::ByLease(_), true) => Promise::STRICT_SERIALIZABLE,
@@ -288,7 +314,7 @@ impl Deployment for StoreCluster {
     fn clock_bound(&self) -> Option<ClockBound> {
         match self.reads {
             Reads::ByLease(bound) => Some(bound),
-            Reads::Latest | Reads::OwnCopy { .. } | Reads::Quorums(_) => None,
+            Reads::Latest | Reads::OwnCopy { .. } | Reads::Quorums(_) | Reads::Copies(_) => None,
         }
     }
 
@@ -311,11 +337,7 @@ impl Deployment for StoreCluster {
 
     async fn ready(&self, node: &NodeId, from: &dyn Place, deadline: Duration) -> Result<(), NotReady> {
         let (to, deadline) = (self.address(node)?, Instant::now() + deadline);
-        let cut_off = match self.reads {
-            Reads::OwnCopy { cut_off } => Some(cut_off),
-            Reads::Latest | Reads::ByLease(_) | Reads::Quorums(_) => None,
-        };
-        let ready = status::ready(from, to, self.probe(), cut_off, deadline).await;
+        let ready = status::ready(from, to, self.probe(), self.reads.cut_off(), deadline).await;
         ready.map_err(|failure| NotReady::because(node, "a probe by a read", failure))
     }
 
@@ -338,7 +360,7 @@ impl Deployment for StoreCluster {
         let (to, deadline) = (self.address(node)?, Instant::now() + deadline);
         let copies = match self.reads {
             Reads::Quorums(_) => status::copies(from, to, deadline).await,
-            Reads::Latest | Reads::ByLease(_) | Reads::OwnCopy { .. } => {
+            Reads::Latest | Reads::ByLease(_) | Reads::OwnCopy { .. } | Reads::Copies(_) => {
                 status::contents(from, to, self.shards, deadline).await
             }
         };

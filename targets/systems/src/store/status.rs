@@ -153,7 +153,7 @@ fn parse(info: &str) -> NodeStatus {
             ("role", "follower" | "replica") => status.role = Role::Follower,
             ("role", "candidate") => status.role = Role::Candidate,
             ("leader", name) if !name.is_empty() => status.leader = Some(NodeId::new(name)),
-            ("term", number) => status.term = number.parse().ok(),
+            ("term" | "epoch", number) => status.term = number.parse().ok(),
             ("shard_leaders", leaders) => {
                 let named = leaders.split(',').filter_map(|leader| leader.split_once('='));
                 let others = named.filter(|(shard, leader)| *shard != "0" && !leader.is_empty());
