@@ -18,5 +18,5 @@ pub mod partition;
 pub mod serving;
 
 pub use error::PartitionError;
-pub use handle::{Acks, PartitionHandle, Role, Status, Written};
+pub use handle::{Acks, Isolation, PartitionHandle, Role, Status, Written};
 pub use manager::Replicas;

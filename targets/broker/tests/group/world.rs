@@ -160,7 +160,7 @@ impl World {
     pub fn take(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Append { write, partition, records } => {
+                Action::Append { write, partition, content: Content::Records(records) } => {
                     assert_eq!(partition, partition_of(GROUP, self.options.partitions));
                     self.appending.push_back((write, records));
                 }
