@@ -60,6 +60,7 @@ pub mod register;
 pub mod scalar;
 pub mod session;
 pub mod set;
+pub mod stream;
 mod syntax;
 pub mod table;
 pub mod total_queue;

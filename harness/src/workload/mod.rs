@@ -35,6 +35,7 @@ pub mod queue;
 pub mod register;
 pub mod registry;
 pub mod set;
+pub mod stream;
 pub mod table;
 pub mod txn;
 pub mod unique_ids;

@@ -48,8 +48,6 @@ pub enum Bug {
     LastStableOffsetAhead,
     /// Offsets that a transaction commits count at once.
     OffsetsOutsideTransaction,
-    /// A new instance of a producer continues the transaction that its predecessor left open.
-    OpenTransactionInherited,
 }
 
 /// Returns every seeded bug.
@@ -214,15 +212,6 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             defect: "offsets that are committed in a transaction count at once, whatever becomes of the transaction".into(),
             resembles: Some("a consumer that commits its offsets itself beside a transactional producer".into()),
             anomaly: "messages are never processed when their transaction is aborted".into(),
-            modes: isr(),
-            options: BTreeMap::new(),
-            nodes_min: 1,
-        },
-        BugSpec {
-            name: "open-transaction-inherited".into(),
-            defect: "a producer that begins anew under its transactional id gets a new epoch, and the transaction that its predecessor left open stays open and becomes part of its own".into(),
-            resembles: Some("a coordinator that fences a predecessor without aborting its work".into()),
-            anomaly: "messages of a worker that died before it committed are committed with its successor's: processed twice".into(),
             modes: isr(),
             options: BTreeMap::new(),
             nodes_min: 1,

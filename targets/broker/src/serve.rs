@@ -126,8 +126,7 @@ pub async fn serve_until(config: Config, stop: impl Future<Output = ()>) -> Resu
     let (groups, coordination) = groups::coordination(&config, replicas.clone(), names);
     tasks.spawn(coordination.run());
     let markers = Markers::new(controller.clone(), replicas.clone(), groups.clone());
-    let (transactions, coordination) =
-        transactions::coordination(&config, replicas.clone(), markers.clone());
+    let (transactions, coordination) = transactions::coordination(&config, replicas.clone(), markers.clone());
     tasks.spawn(coordination.run());
     let peer_service = PeerService { controller: controller.clone(), replicas: replicas.clone(), markers };
     let peer_listener = Listener { socket: peers, parts: vec![(hello, peer_service)] };

@@ -103,12 +103,7 @@ impl Machine for Coordinator {
         Self::unload(self, partition)
     }
 
-    fn appended(
-        &mut self,
-        write: WriteId,
-        result: Result<(), PartitionError>,
-        now: Instant,
-    ) -> Vec<Action> {
+    fn appended(&mut self, write: WriteId, result: Result<(), PartitionError>, now: Instant) -> Vec<Action> {
         match result {
             Ok(()) => Self::appended(self, write, now),
             Err(fault) => self.append_failed(write, &refusal(&fault), now),

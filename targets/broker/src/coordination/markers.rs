@@ -72,13 +72,15 @@ impl Markers {
 
     /// Writes a marker to a partition that this broker leads, and waits until it is replicated.
     pub async fn write_here(&self, topic: TopicId, partition: i32, marker: Marker) -> Marked {
-        let is_offsets = self.controller.read(|state| {
-            state.topics.get(OFFSETS_TOPIC).is_some_and(|offsets| offsets.id == topic)
-        });
+        let is_offsets = self
+            .controller
+            .read(|state| state.topics.get(OFFSETS_TOPIC).is_some_and(|offsets| offsets.id == topic));
         let written = async {
             if is_offsets {
                 // The group coordinator must learn in what order markers and offsets are.
-                let end = self.groups.call(move |groups, token, _| groups.end_transaction(partition, marker, token));
+                let end = self
+                    .groups
+                    .call(move |groups, token, _| groups.end_transaction(partition, marker, token));
                 return matches!(end.await, Ok(Reply::Marked(Ok(()))));
             }
             let copy = u32::try_from(partition).ok().and_then(|number| self.replicas.by_id(topic, number));

@@ -6,15 +6,11 @@ use tokio::time::sleep;
 
 use super::markers::Markers;
 use super::{Context, Coordination, Machine, Service, Step, Stopped};
-use crate::bug::Bug;
 use crate::config::Config;
 use crate::internal::WriteId;
 use crate::log::{BatchHeader, Marker, records};
 use crate::replica::{PartitionError, Replicas};
-use crate::transaction::{
-    Action, Coordinator, Ending, Inheritance, Load, Reply, TRANSACTIONS_TOPIC, TransactionError,
-    TransactionOptions,
-};
+use crate::transaction::{Action, Coordinator, Ending, Load, Reply, TRANSACTIONS_TOPIC, TransactionError};
 
 /// How long to wait before markers that were not written are sent again.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
@@ -41,15 +37,8 @@ pub fn coordination(
     replicas: Replicas,
     markers: Markers,
 ) -> (Transactions, Coordination<Transacting>) {
-    let options = TransactionOptions {
-        partitions: i32::from(config.options.offsets_partitions),
-        inheritance: if config.has(Bug::OpenTransactionInherited) {
-            Inheritance::Continued
-        } else {
-            Inheritance::Aborted
-        },
-    };
-    Coordination::new(Transacting { coordinator: Coordinator::new(options), markers }, replicas)
+    let coordinator = Coordinator::new(i32::from(config.options.offsets_partitions));
+    Coordination::new(Transacting { coordinator, markers }, replicas)
 }
 
 impl Machine for Transacting {
@@ -89,12 +78,7 @@ impl Machine for Transacting {
         self.coordinator.unload(partition)
     }
 
-    fn appended(
-        &mut self,
-        write: WriteId,
-        result: Result<(), PartitionError>,
-        now: Instant,
-    ) -> Vec<Action> {
+    fn appended(&mut self, write: WriteId, result: Result<(), PartitionError>, now: Instant) -> Vec<Action> {
         match result {
             Ok(()) => self.coordinator.appended(write, now),
             Err(fault) => {
@@ -142,7 +126,8 @@ async fn write_all(markers: Markers, replicas: Replicas, ending: Ending, service
             return;
         }
         let led = replicas.led(TRANSACTIONS_TOPIC);
-        if !led.iter().any(|(number, _, epoch, _)| (*number, *epoch) == (partition, marker.coordinator_epoch)) {
+        if !led.iter().any(|(number, _, epoch, _)| (*number, *epoch) == (partition, marker.coordinator_epoch))
+        {
             return;
         }
         sleep(AGAIN_AFTER).await;

@@ -153,13 +153,22 @@ pub(super) struct Write {
 
 #[derive(Debug)]
 pub(super) enum Purpose {
-    Commit { token: Option<Token>, offsets: Vec<(TopicPartition, Committed)> },
+    Commit {
+        token: Option<Token>,
+        offsets: Vec<(TopicPartition, Committed)>,
+    },
     Assign(Generation),
     KeepEmpty,
     /// Offsets that wait for the end of their transaction.
-    Pend { token: Token, producer_id: i64 },
+    Pend {
+        token: Token,
+        producer_id: i64,
+    },
     /// The end of a transaction; of no group in particular.
-    End { token: Token, marker: Marker },
+    End {
+        token: Token,
+        marker: Marker,
+    },
 }
 
 /// Coordinates the groups whose partitions of the internal topic this broker leads.

@@ -80,10 +80,8 @@ impl PartitionLog {
         self.make_room(0, now_ms)?;
         let closed = self.segments.len() - 1;
         let stable = self.last_stable_offset(high_watermark);
-        let cleanable = self.segments[..closed]
-            .iter()
-            .take_while(|segment| segment.next_offset <= stable)
-            .count();
+        let cleanable =
+            self.segments[..closed].iter().take_while(|segment| segment.next_offset <= stable).count();
         let bytes = |segments: &[Segment]| segments.iter().map(|segment| segment.size).sum::<u64>();
         let total = bytes(&self.segments[..cleanable]);
         let old =

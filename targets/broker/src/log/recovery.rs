@@ -19,8 +19,8 @@ use super::error::LogError;
 use super::files::{self, FileContext, FileError, LogFiles, TEMPORARY};
 use super::partition_log::{CHECKPOINT, Checkpoint, Health, PartitionLog};
 use super::producers::Producers;
-use super::transactions::{Marker, Transactions};
 use super::segment::{INDEX, LOG, NextOffset, SealFound, Segment, path_of};
+use super::transactions::{Marker, Transactions};
 use super::walk::WalkError;
 
 /// Extension of a snapshot of producers' states before some offset.

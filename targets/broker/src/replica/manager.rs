@@ -328,7 +328,11 @@ fn rules(config: &Config) -> Rules {
         } else {
             Visible::ToHighWatermark
         },
-        settled: if config.has(Bug::LastStableOffsetAhead) { Settled::AsOthers } else { Settled::ToLastStable },
+        settled: if config.has(Bug::LastStableOffsetAhead) {
+            Settled::AsOthers
+        } else {
+            Settled::ToLastStable
+        },
         aborted: if config.has(Bug::AbortedDataRead) { AbortedList::Empty } else { AbortedList::Complete },
     }
 }

@@ -400,10 +400,7 @@ impl Copy {
             Visible::ToHighWatermark => self.status.high_watermark,
             Visible::ToLogEnd => self.log.log_end_offset(),
         };
-        let last_stable = match self.rules.settled {
-            Settled::ToLastStable => self.log.last_stable_offset(high_watermark),
-            Settled::AsOthers => high_watermark,
-        };
+        let last_stable = self.last_stable(high_watermark);
         let below = match isolation {
             Isolation::Uncommitted => high_watermark,
             Isolation::Committed => last_stable,
@@ -415,6 +412,13 @@ impl Copy {
         };
         let log_start = self.log.log_start_offset();
         Ok(Records { batches, high_watermark, last_stable, log_start, aborted })
+    }
+
+    fn last_stable(&self, high_watermark: i64) -> i64 {
+        match self.rules.settled {
+            Settled::ToLastStable => self.log.last_stable_offset(high_watermark),
+            Settled::AsOthers => high_watermark,
+        }
     }
 
     fn read_for_follower(
@@ -561,7 +565,7 @@ impl Copy {
         self.status.log_end = self.log.log_end_offset();
         self.status.high_watermark = self.status.high_watermark.max(self.status.log_start);
         self.log.settle_transactions(self.status.high_watermark);
-        self.status.last_stable = self.log.last_stable_offset(self.status.high_watermark);
+        self.status.last_stable = self.last_stable(self.status.high_watermark);
         let status = self.status;
         self.published.send_if_modified(|published| std::mem::replace(published, status) != status);
     }

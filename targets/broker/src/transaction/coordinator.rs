@@ -15,24 +15,6 @@ const AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// As Kafka's `transaction.max.timeout.ms`.
 const TIMEOUT_MAX: Duration = Duration::from_secs(15 * 60);
 
-/// What becomes of the open transaction of a producer when a new instance begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Inheritance {
-    /// It is aborted.
-    Aborted,
-    /// Defect: the new instance continues it.
-    Continued,
-}
-
-/// The rules for all transactional ids.
-#[derive(Debug, Clone)]
-pub struct TransactionOptions {
-    /// Partitions of the internal topic.
-    pub partitions: i32,
-    /// What becomes of a predecessor's open transaction.
-    pub inheritance: Inheritance,
-}
-
 /// The answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
@@ -134,7 +116,8 @@ enum Then {
 /// Coordinates the transactional ids whose partitions of the internal topic this broker leads.
 #[derive(Debug)]
 pub struct Coordinator {
-    options: TransactionOptions,
+    /// How many partitions the internal topic has.
+    partitions: i32,
     hosted: BTreeMap<i32, Hosted>,
     writes: BTreeMap<WriteId, Write>,
     writes_begun: u64,
@@ -142,10 +125,10 @@ pub struct Coordinator {
 }
 
 impl Coordinator {
-    /// Returns a coordinator of no transactional ids yet.
-    pub fn new(options: TransactionOptions) -> Self {
+    /// Returns a coordinator of no transactional ids yet; the internal topic has so many partitions.
+    pub fn new(partitions: i32) -> Self {
         let (hosted, writes) = (BTreeMap::new(), BTreeMap::new());
-        Self { options, hosted, writes, writes_begun: 0, loads_begun: 0 }
+        Self { partitions, hosted, writes, writes_begun: 0, loads_begun: 0 }
     }
 
     /// This broker leads a partition of the internal topic now. Requests about its ids are answered with
@@ -200,7 +183,6 @@ impl Coordinator {
         if timeout.is_zero() || timeout > TIMEOUT_MAX {
             return refuse(TransactionError::InvalidTimeout);
         }
-        let inheritance = self.options.inheritance;
         let entries = match self.entries(id) {
             Ok(entries) => entries,
             Err(error) => return refuse(error),
@@ -216,9 +198,6 @@ impl Coordinator {
                 match kept.stage {
                     _ if writing.is_some() => return refuse(TransactionError::Concurrent),
                     Stage::Ending(_) => return refuse(TransactionError::Concurrent),
-                    Stage::Ongoing if inheritance == Inheritance::Continued => {
-                        Kept { epoch: kept.epoch + 1, ..kept.clone() }
-                    }
                     Stage::Ongoing => kept.fenced(),
                     Stage::Idle | Stage::Ended(_) => kept.renewed(fresh_id, timeout),
                 }
@@ -360,14 +339,14 @@ impl Coordinator {
         {
             entry.writing = Some(write);
         }
-        let partition = partition_of(id, self.options.partitions);
+        let partition = partition_of(id, self.partitions);
         let content = Content::Records(vec![record(id, &next)]);
         self.writes.insert(write, Write { partition, id: id.to_owned(), next, then });
         Action::Append { write, partition, content }
     }
 
     fn entries(&mut self, id: &str) -> Result<&mut BTreeMap<String, Entry>, TransactionError> {
-        match self.hosted.get_mut(&partition_of(id, self.options.partitions)) {
+        match self.hosted.get_mut(&partition_of(id, self.partitions)) {
             Some(Hosted::Ready { entries }) => Ok(entries),
             Some(Hosted::Loading { .. }) => Err(TransactionError::Loading),
             None => Err(TransactionError::NotCoordinator),
@@ -424,7 +403,12 @@ fn ending(id: &str, partition: i32, kept: &Kept) -> Option<Ending> {
         outcome,
         coordinator_epoch: 0,
     };
-    Some(Ending { id: id.to_owned(), partition, marker, partitions: kept.partitions.iter().cloned().collect() })
+    Some(Ending {
+        id: id.to_owned(),
+        partition,
+        marker,
+        partitions: kept.partitions.iter().cloned().collect(),
+    })
 }
 
 fn refuse(then: &Then, error: TransactionError) -> Option<Action> {

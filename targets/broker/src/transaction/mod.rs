@@ -11,7 +11,7 @@ mod error;
 mod record;
 mod state;
 
-pub use coordinator::{Action, Coordinator, Ending, Inheritance, Load, Reply, TransactionOptions};
+pub use coordinator::{Action, Coordinator, Ending, Load, Reply};
 pub use error::TransactionError;
 pub use state::Stage;
 

@@ -6,16 +6,14 @@ use futures_util::future::select_all;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::fetch_request::FetchPartition;
 use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData};
-use kafka_protocol::messages::{
-    BrokerId as WireBroker, FetchRequest, FetchResponse, ProducerId, TopicName,
-};
+use kafka_protocol::messages::{BrokerId as WireBroker, FetchRequest, FetchResponse, ProducerId, TopicName};
 use tokio::sync::watch;
 use tokio::time::timeout_at;
 
 use super::produce::not_here;
 use crate::broker::Broker;
-use crate::replica::{Isolation, Status};
 use crate::replica::handle::Records;
+use crate::replica::{Isolation, Status};
 
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// The most that one request reads, whatever the client requests.

@@ -20,9 +20,7 @@ use super::metadata::topic_name;
 use crate::broker::Broker;
 use crate::bug::Bug;
 use crate::coordination::Led;
-use crate::group::{
-    Committed, Coordinator, GroupError, Reply, Stability, TopicPartition, partition_of,
-};
+use crate::group::{Committed, Coordinator, GroupError, Reply, Stability, TopicPartition, partition_of};
 
 const NO_OFFSET: i64 = -1;
 /// The first version of OffsetFetch that has an error for the whole answer.
@@ -44,8 +42,9 @@ pub async fn commit(broker: &Broker, request: OffsetCommitRequest) -> OffsetComm
     }
     let (group, member) = (request.group_id.to_string(), request.member_id.to_string());
     let generation = request.generation_id_or_member_epoch;
-    let commit =
-        move |groups: &mut Coordinator, token, now| groups.commit(&group, &member, generation, offsets, token, now);
+    let commit = move |groups: &mut Coordinator, token, now| {
+        groups.commit(&group, &member, generation, offsets, token, now)
+    };
     let error = outcome(call(broker, commit).await);
     let topics = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {

@@ -193,7 +193,8 @@ pub async fn heartbeat(broker: &Broker, request: HeartbeatRequest) -> HeartbeatR
     let (group, member) = (request.group_id.to_string(), request.member_id.to_string());
     let generation = request.generation_id;
     let reply =
-        call(broker, move |groups, token, now| groups.heartbeat(&group, &member, generation, token, now)).await;
+        call(broker, move |groups, token, now| groups.heartbeat(&group, &member, generation, token, now))
+            .await;
     match reply {
         Ok(Reply::Heartbeat(Ok(()))) => HeartbeatResponse::default(),
         Ok(Reply::Heartbeat(Err(error))) | Err(error) => {
@@ -206,8 +207,7 @@ pub async fn heartbeat(broker: &Broker, request: HeartbeatRequest) -> HeartbeatR
 /// Answers LeaveGroup.
 pub async fn leave(broker: &Broker, request: LeaveGroupRequest) -> LeaveGroupResponse {
     let (group, member) = (request.group_id.to_string(), request.member_id.to_string());
-    let reply =
-        call(broker, move |groups, token, now| groups.leave(&group, &member, token, now)).await;
+    let reply = call(broker, move |groups, token, now| groups.leave(&group, &member, token, now)).await;
     match reply {
         Ok(Reply::Leave(Ok(()))) => LeaveGroupResponse::default(),
         Ok(Reply::Leave(Err(error))) | Err(error) => {

@@ -58,9 +58,9 @@ pub async fn init(broker: &Broker, request: &InitProducerIdRequest, version: i16
         .call(move |machine, token, _| machine.coordinator.begin(&id, timeout, expected, fresh_id, token))
         .await;
     match reply {
-        Ok(Reply::Begun(Ok((id, epoch)))) => InitProducerIdResponse::default()
-            .with_producer_id(ProducerId(id))
-            .with_producer_epoch(epoch),
+        Ok(Reply::Begun(Ok((id, epoch)))) => {
+            InitProducerIdResponse::default().with_producer_id(ProducerId(id)).with_producer_epoch(epoch)
+        }
         Ok(Reply::Begun(Err(error))) => refused(code(error, version, INIT_KNOWS_FENCED)),
         Ok(Reply::Done(_)) => refused(ResponseError::UnknownServerError.code()),
         Err(stopped) => refused(TransactionError::from(stopped).code().code()),
@@ -93,7 +93,8 @@ pub async fn add_partitions(
     let partitions: Vec<TopicPartition> = topics
         .iter()
         .flat_map(|topic| {
-            let at = |partition: &i32| TopicPartition { topic: topic.name.to_string(), partition: *partition };
+            let at =
+                |partition: &i32| TopicPartition { topic: topic.name.to_string(), partition: *partition };
             topic.partitions.iter().map(at)
         })
         .collect();
