@@ -39,6 +39,12 @@ impl Drain {
         Self { deadline, attempts, asked: None, ask_at: Duration::ZERO, progress: None }
     }
 
+    /// Returns the number of the last attempt.
+    #[must_use]
+    pub fn attempts(&self) -> u64 {
+        self.attempts
+    }
+
     /// Returns the partitions that the workers are not known to have worked off; `None` if there are none.
     #[must_use]
     pub fn left(&self) -> Option<Vec<Scalar>> {

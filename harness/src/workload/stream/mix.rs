@@ -1,5 +1,6 @@
 //! Some processes send inputs, some process them, and the others read the outputs.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -52,7 +53,8 @@ pub struct StreamMix {
     seed: u64,
     rng: ChaCha8Rng,
     latest: i64,
-    attempts: u64,
+    /// A run ends more than once if its nodes are restarted: no attempt may have the number of an earlier one.
+    attempts: Cell<u64>,
     workers: BTreeMap<usize, Worker>,
 }
 
@@ -69,13 +71,18 @@ impl StreamMix {
     pub fn new(options: StreamOptions, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(WORKLOAD_STREAM);
-        Self { options, seed, rng, latest: 0, attempts: 0, workers: BTreeMap::new() }
+        Self { options, seed, rng, latest: 0, attempts: Cell::new(0), workers: BTreeMap::new() }
     }
 
     /// Returns the number of the last attempt.
     #[must_use]
     pub fn attempts(&self) -> u64 {
-        self.attempts
+        self.attempts.get()
+    }
+
+    /// Records that attempts were made up to this number.
+    pub fn attempted(&self, attempts: u64) {
+        self.attempts.set(attempts);
     }
 
     fn send(&mut self) -> Stream {
@@ -107,8 +114,8 @@ impl StreamMix {
         } else {
             Then::Commit
         };
-        self.attempts += 1;
-        process(slot, self.attempts, then)
+        self.attempts.set(self.attempts.get() + 1);
+        process(slot, self.attempts.get(), then)
     }
 }
 

@@ -63,6 +63,7 @@ Checked: has every acknowledged input one output, in order, and is the table in 
     ) -> Result<Ending, RecordError> {
         let mut drain = Drain::new(mix.attempts(), deadline);
         dispatcher.run(&mut drain, Stop::Now, async {}).await?;
+        mix.attempted(drain.attempts());
         let mut ending = Ending::default();
         if let Some(left) = drain.left() {
             ending.undecided.push(format!(

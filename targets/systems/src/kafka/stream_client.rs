@@ -43,6 +43,9 @@ const INPUTS_MAX: usize = 50;
 /// How long to wait before offsets that an open transaction may replace are asked for again.
 const AGAIN_AFTER: Duration = Duration::from_millis(20);
 
+/// How long a worker without partitions waits.
+const IDLE: Duration = Duration::from_millis(100);
+
 /// How workers process inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -216,6 +219,10 @@ impl Worker {
             Some(positions) => positions,
             None => self.catch_up(cluster, deadline).await?,
         };
+        if positions.is_empty() {
+            // As long as a broker would wait for records: a worker without partitions does not ask all the time.
+            sleep_until(deadline.min(Instant::now() + IDLE)).await;
+        }
         let portions = fetch::fetch(cluster, &positions, Isolation::Committed, deadline).await;
         self.positions = Some(positions);
         let inputs = portions?.into_iter().filter(|(_, portion)| !portion.records.is_empty());

@@ -170,7 +170,9 @@ impl Transactional {
             .with_v3_and_below_topics(topics.collect());
         loop {
             let coordinator = self.coordinator(cluster, deadline).await?;
-            let answer = cluster.call(coordinator, &request, deadline).await?;
+            let answer = cluster.call(coordinator, &request, deadline).await.inspect_err(|_| {
+                self.coordinator = None;
+            })?;
             let codes = answer
                 .results_by_topic_v3_and_below
                 .iter()
@@ -208,7 +210,9 @@ impl Transactional {
             .with_producer_epoch(identity.epoch)
             .with_group_id(group.clone());
         let coordinator = self.coordinator(cluster, deadline).await?;
-        let answer = cluster.call(coordinator, &request, deadline).await?;
+        let answer = cluster.call(coordinator, &request, deadline).await.inspect_err(|_| {
+            self.coordinator = None;
+        })?;
         self.heed(Asked::Other, answer.error_code, "adding offsets to the transaction")?;
 
         let topics = by_topic(offsets.iter().map(|(partition, offset)| (partition, *offset)));
