@@ -7,6 +7,7 @@ use duress_checkers::delivery::{LogOptions, check_log, check_queue};
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex, check_registers};
 use duress_checkers::set::check_set;
 use duress_checkers::stale_reads::{check_eventual, check_stale_reads};
+use duress_checkers::stream::{StreamOptions, check_stream};
 use duress_checkers::table::{TableOptions, check_table};
 use duress_checkers::verdict::{CheckReport, Reason, Verdict};
 use duress_history::counter::Counter;
@@ -15,6 +16,7 @@ use duress_history::mutex::Mutex;
 use duress_history::pairs::pair;
 use duress_history::register::{CasRegister, Register};
 use duress_history::set::Set;
+use duress_history::stream::Stream;
 use duress_history::table::Table;
 use duress_history::{Assumed, Consistency, Delivery, Operation, Payload, edn};
 
@@ -43,6 +45,7 @@ fn check(model: &str, text: &str) -> CheckReport {
         "mutex" => check_mutex(&operations::<Mutex>(text), &BUDGET, &interrupt),
         "log" => check_log(&operations::<Log>(text), &log, &interrupt),
         "queue" => check_queue(&operations::<Log>(text), &log, &interrupt),
+        "stream" => check_stream(&operations::<Stream>(text), &StreamOptions::default(), &interrupt),
         "table" => {
             let options = TableOptions { promise: Delivery::BEST_EFFORT };
             check_table(&operations::<Table>(text), &options, &interrupt)
@@ -73,7 +76,7 @@ fn did(end: &str, f: &str, asked: &str, answered: &str) -> String {
 const NEMESIS: &str = "{:process :nemesis, :type :info, :f :start-kill, :value nil}\n";
 
 /// By model: an operation that changes something, and one whose answer shows something.
-const OPERATIONS: [(&str, [&str; 3], [&str; 3]); 11] = [
+const OPERATIONS: [(&str, [&str; 3], [&str; 3]); 12] = [
     ("register", ["write", "[1 2]", "[1 2]"], ["read", "[1 nil]", "[1 2]"]),
     ("stale register", ["write", "[1 2]", "[1 2]"], ["read", "[1 nil]", "[1 2]"]),
     ("eventual register", ["write", "[1 2]", "[1 2]"], ["read", "[1 nil]", "[1 2]"]),
@@ -84,6 +87,11 @@ const OPERATIONS: [(&str, [&str; 3], [&str; 3]); 11] = [
     ("mutex", ["acquire", "nil", "nil"], ["release", "nil", "nil"]),
     ("log", ["send", "[[:send 0 1]]", "[[:send 0 [0 1]]]"], ["poll", "[[:poll]]", "[[:poll {0 [[0 1]]}]]"]),
     ("queue", ["send", "[[:send 0 1]]", "[[:send 0 [0 1]]]"], ["poll", "[[:poll]]", "[[:poll {0 [[0 1]]}]]"]),
+    (
+        "stream",
+        ["send", "[0 1 2]", "[0 1 2 0]"],
+        ["read", "{:from :position}", "{:from :position :read {0 {:from 0 :next 1 :records [[0 1 1 2 1]]}}}"],
+    ),
     ("table", ["put", "[1 2]", "[1 2 [0 0]]"], ["read-log", "nil", "{0 {:records [[0 1 2]] :next 1}}"]),
 ];
 
@@ -144,7 +152,7 @@ fn nothing_was_read() {
 
 #[test]
 fn answers_that_show_nothing() {
-    let nothing: [(&str, String); 3] = [
+    let nothing: [(&str, String); 4] = [
         ("log", did("ok", "poll", "[[:poll]]", "[[:poll {}]]")),
         // Read by a consumer that is not a member of the group.
         (
@@ -153,6 +161,7 @@ fn answers_that_show_nothing() {
                 + &did("ok", "poll", "[[:poll]]", "[[:poll {0 [[0 1]]}]]"),
         ),
         ("table", did("ok", "read-log", "nil", "{0 {:records [] :next 0}}")),
+        ("stream", did("ok", "read", "{:from :position}", "{:from :position :read {}}")),
     ];
     for (model, text) in nothing {
         let verdict = check(model, &text).verdict;
