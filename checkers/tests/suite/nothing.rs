@@ -76,7 +76,7 @@ fn did(end: &str, f: &str, asked: &str, answered: &str) -> String {
 const NEMESIS: &str = "{:process :nemesis, :type :info, :f :start-kill, :value nil}\n";
 
 /// By model: an operation that changes something, and one whose answer shows something.
-const OPERATIONS: [(&str, [&str; 3], [&str; 3]); 12] = [
+const OPERATIONS: [(&str, [&str; 3], [&str; 3]); 11] = [
     ("register", ["write", "[1 2]", "[1 2]"], ["read", "[1 nil]", "[1 2]"]),
     ("stale register", ["write", "[1 2]", "[1 2]"], ["read", "[1 nil]", "[1 2]"]),
     ("eventual register", ["write", "[1 2]", "[1 2]"], ["read", "[1 nil]", "[1 2]"]),
@@ -87,11 +87,6 @@ const OPERATIONS: [(&str, [&str; 3], [&str; 3]); 12] = [
     ("mutex", ["acquire", "nil", "nil"], ["release", "nil", "nil"]),
     ("log", ["send", "[[:send 0 1]]", "[[:send 0 [0 1]]]"], ["poll", "[[:poll]]", "[[:poll {0 [[0 1]]}]]"]),
     ("queue", ["send", "[[:send 0 1]]", "[[:send 0 [0 1]]]"], ["poll", "[[:poll]]", "[[:poll {0 [[0 1]]}]]"]),
-    (
-        "stream",
-        ["send", "[0 1 2]", "[0 1 2 0]"],
-        ["read", "{:from :position}", "{:from :position :read {0 {:from 0 :next 1 :records [[0 1 1 2 1]]}}}"],
-    ),
     ("table", ["put", "[1 2]", "[1 2 [0 0]]"], ["read-log", "nil", "{0 {:records [[0 1 2]] :next 1}}"]),
 ];
 
