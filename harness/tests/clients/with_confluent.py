@@ -121,8 +121,8 @@ def attempt(consumer, producer, outputs, inputs, prefix):
 def process():
     """Processes the topic exactly once, after an attempt that aborts and one that is fenced."""
     outputs, group = f"{topic}-out", f"{topic}-workers"
-    made = AdminClient({"bootstrap.servers": bootstrap}).create_topics(
-        [NewTopic(outputs, num_partitions=partitions, replication_factor=3)])
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    made = admin.create_topics([NewTopic(outputs, num_partitions=partitions, replication_factor=3)])
     made[outputs].result(timeout=group_story.DEADLINE_S)
     producer = transactional()
     for ending in ["aborted", "fenced", "done"]:

@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kafka_protocol::messages::ConsumerProtocolAssignment;
-use kafka_protocol::protocol::Decodable;
 
 use super::error::GroupError;
-use super::member::{Described, JoinRequest, MemberIds};
+use super::member::{Described, JoinRequest, MemberIds, partitions_in};
 use super::membership::{CommitFence, Departure, Effect, Group};
 use super::rebalance::{Joined, SyncStep};
 use super::record::{
@@ -595,19 +593,4 @@ impl Coordinator {
             groups.remove(group_id);
         }
     }
-}
-
-/// Returns the partitions in an assignment, if it is one that consumers use.
-fn partitions_in(assignment: &Bytes) -> Vec<TopicPartition> {
-    let mut rest = assignment.clone();
-    let version = rest.split_to(rest.len().min(2));
-    let version = <[u8; 2]>::try_from(&version[..]).map(i16::from_be_bytes);
-    let decoded =
-        version.ok().and_then(|version| ConsumerProtocolAssignment::decode(&mut rest, version).ok());
-    let topics = decoded.map(|decoded| decoded.assigned_partitions).unwrap_or_default();
-    let of_topic = |topic: kafka_protocol::messages::consumer_protocol_assignment::TopicPartition| {
-        let name = topic.topic.to_string();
-        topic.partitions.into_iter().map(move |partition| TopicPartition { topic: name.clone(), partition })
-    };
-    topics.into_iter().flat_map(of_topic).collect()
 }

@@ -10,9 +10,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::handle::{PartitionHandle, PartitionName, Role};
 use super::leading::{CommitRule, IsrChangeOutcome, Shrinking};
-use super::partition::{
-    self, AbortedList, IsrRequest, Origin, PartitionFailure, Reports, Rules, Settled, Truncation, Visible,
-};
+use super::partition::{self, IsrRequest, Origin, PartitionFailure, Reports};
+use super::rules::{AbortedList, Rules, Settled, Truncation, Visible};
 use crate::bug::Bug;
 use crate::cluster::message::ReplicaPosition;
 use crate::cluster::state::{AlterPartition, Command, PartitionState, Reply, Topic};
