@@ -17,6 +17,7 @@
 //! - [`transactions`]: which consistency model do transactions on lists and registers keep?
 //! - [`unique_ids`]: was each identifier generated once? [`echo`]: does each reply have the payload of its request? [`bank`]: does
 //!   every read see the same amount of money? [`long_fork`]: did two reads see two writes in opposite orders?
+//! - [`stream`]: has every input exactly one output, in order, and is the table in them the one that was kept?
 //! - [`table`]: does a compacted log give the same table as the whole log?
 //!
 //! This crate knows no clock, file, process or async runtime, and prints nothing: everything it returns is
@@ -64,6 +65,7 @@ mod replicas;
 mod sequential;
 pub mod set;
 pub mod stale_reads;
+pub mod stream;
 pub mod table;
 pub mod total_queue;
 pub mod transactions;

@@ -8,7 +8,7 @@
 //! - [`event`]: an event, its type, its process, and the [`Payload`] trait that gives an event its
 //!   vocabulary;
 //! - [`nemesis`]: the nemesis's actions, and the evidence for them;
-//! - [`register`], [`set`], [`counter`], [`mutex`], [`fenced_mutex`], [`log`], [`table`], [`total_queue`],
+//! - [`register`], [`set`], [`counter`], [`mutex`], [`fenced_mutex`], [`log`], [`table`], [`stream`], [`total_queue`],
 //!   [`kv_append`], [`unique_ids`], [`echo`], [`bank`] and [`txn`]: the vocabularies; [`initial`]: the assumptions about
 //!   registers;
 //! - [`recorder`]: appends events to a file as they happen; [`jsonl`]: the file's format, field by field;
@@ -60,6 +60,7 @@ pub mod register;
 pub mod scalar;
 pub mod session;
 pub mod set;
+pub mod stream;
 mod syntax;
 pub mod table;
 pub mod total_queue;

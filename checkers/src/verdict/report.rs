@@ -31,7 +31,7 @@ pub struct CheckReport {
 pub enum Details {
     /// Findings about registers and locks.
     Registers(RegisterReport),
-    /// Findings about logs, queues and tables.
+    /// Findings about logs, queues, tables and streams.
     Delivery(DeliveryReport),
     /// Findings about sets.
     Set(SetReport),
@@ -70,7 +70,7 @@ impl Details {
         }
     }
 
-    /// Returns the findings about delivery; `None` for anything else than logs, queues and tables.
+    /// Returns the findings about delivery; `None` for anything else than logs, queues, tables and streams.
     #[must_use]
     pub fn delivery(&self) -> Option<&DeliveryReport> {
         match self {

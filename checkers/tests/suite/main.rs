@@ -21,6 +21,7 @@ mod queues;
 mod sessions;
 mod sets;
 mod stale;
+mod streams;
 mod tables;
 mod total_queue;
 mod transactions;

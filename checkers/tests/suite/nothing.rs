@@ -7,6 +7,7 @@ use duress_checkers::delivery::{LogOptions, check_log, check_queue};
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex, check_registers};
 use duress_checkers::set::check_set;
 use duress_checkers::stale_reads::{check_eventual, check_stale_reads};
+use duress_checkers::stream::{StreamOptions, check_stream};
 use duress_checkers::table::{TableOptions, check_table};
 use duress_checkers::verdict::{CheckReport, Reason, Verdict};
 use duress_history::counter::Counter;
@@ -15,6 +16,7 @@ use duress_history::mutex::Mutex;
 use duress_history::pairs::pair;
 use duress_history::register::{CasRegister, Register};
 use duress_history::set::Set;
+use duress_history::stream::Stream;
 use duress_history::table::Table;
 use duress_history::{Assumed, Consistency, Delivery, Operation, Payload, edn};
 
@@ -43,6 +45,7 @@ fn check(model: &str, text: &str) -> CheckReport {
         "mutex" => check_mutex(&operations::<Mutex>(text), &BUDGET, &interrupt),
         "log" => check_log(&operations::<Log>(text), &log, &interrupt),
         "queue" => check_queue(&operations::<Log>(text), &log, &interrupt),
+        "stream" => check_stream(&operations::<Stream>(text), &StreamOptions::default(), &interrupt),
         "table" => {
             let options = TableOptions { promise: Delivery::BEST_EFFORT };
             check_table(&operations::<Table>(text), &options, &interrupt)
@@ -144,7 +147,7 @@ fn nothing_was_read() {
 
 #[test]
 fn answers_that_show_nothing() {
-    let nothing: [(&str, String); 3] = [
+    let nothing: [(&str, String); 4] = [
         ("log", did("ok", "poll", "[[:poll]]", "[[:poll {}]]")),
         // Read by a consumer that is not a member of the group.
         (
@@ -153,6 +156,7 @@ fn answers_that_show_nothing() {
                 + &did("ok", "poll", "[[:poll]]", "[[:poll {0 [[0 1]]}]]"),
         ),
         ("table", did("ok", "read-log", "nil", "{0 {:records [] :next 0}}")),
+        ("stream", did("ok", "read", "{:from :position}", "{:from :position :read {}}")),
     ];
     for (model, text) in nothing {
         let verdict = check(model, &text).verdict;

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use brokers::Brokers;
 use duress_history::log::{Log, LogMicro};
 use duress_targets::kafka::{
-    Acks, ClientOptions, Committing, Idempotence, LogClient, NewTopic, create_topics,
+    Acks, ClientOptions, Committing, Idempotence, LogClient, NewTopic, Processing, create_topics,
 };
 use duress_targets::{Client, Outcome, OwnNetwork};
 use hdrhistogram::Histogram;
@@ -105,6 +105,7 @@ async fn send(brokers: &[SocketAddr], batch: usize, window: Duration) -> Measure
         idempotence: Idempotence::On,
         retries: 0,
         committing: Committing::Manual,
+        processing: Processing::ExactlyOnce,
         session: Duration::from_secs(6),
     };
     let began = Instant::now();

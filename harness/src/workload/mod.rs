@@ -10,6 +10,7 @@
 //! - [`counter`]: does every read lie in the range that adds allow?
 //! - [`log`]: is every acknowledged message in its partition, once, in its place, for every reader?
 //! - [`queue`]: is every message delivered to a member of the group, and how often?
+//! - [`stream`]: is every input processed exactly once?
 //! - [`table`]: does a compacted log give the table of the whole log?
 //! - [`txn`]: do transactions keep their consistency model?
 //! - [`bank`]: do transfers between accounts keep the total?
@@ -35,6 +36,7 @@ pub mod queue;
 pub mod register;
 pub mod registry;
 pub mod set;
+pub mod stream;
 pub mod table;
 pub mod txn;
 pub mod unique_ids;

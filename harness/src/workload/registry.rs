@@ -12,7 +12,8 @@ use super::long_fork::LongForkOptions;
 use super::models::FOREIGN;
 use super::unique_ids::UniqueIdsOptions;
 use super::{bank::BankOptions, counter::CounterOptions, register::RegisterOptions, set::SetOptions};
-use super::{log::LogOptions, queue::QueueOptions, table::TableOptions, txn::Transactions};
+use super::{log::LogOptions, queue::QueueOptions, stream::StreamOptions};
+use super::{table::TableOptions, txn::Transactions};
 
 /// The workloads that the program knows, in the order in which they are listed.
 pub struct Workloads {
@@ -36,6 +37,7 @@ impl Workloads {
             .with::<LogOptions>()
             .with::<QueueOptions>()
             .with::<TableOptions>()
+            .with::<StreamOptions>()
             .with::<Transactions<Elements>>()
             .with::<Transactions<Held>>()
             .with::<BankOptions>()

@@ -106,6 +106,7 @@ fn main() -> ExitCode {
     let trials = vec![
         trial("every_client_reads_what_every_client_sent", every_client_reads_what_every_client_sent),
         trial("the_members_of_a_group_share_its_work", the_members_of_a_group_share_its_work),
+        trial("confluent_processes_in_transactions", confluent_processes_in_transactions),
         trial("kcat_makes_topics_and_consumes_as_a_group", kcat_makes_topics_and_consumes_as_a_group),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
@@ -144,6 +145,18 @@ fn the_members_of_a_group_share_its_work() -> Result<(), Missing> {
         let told = script(client, &[&bootstrap, "group", &topic, &partitions, &count]);
         assert_eq!(expect(&brokers, told), "the story of the group came to pass\n");
     }
+    Ok(())
+}
+
+fn confluent_processes_in_transactions() -> Result<(), Missing> {
+    let client = Client::Confluent.installed()?;
+    let brokers = Brokers::start(63, &[]);
+    let bootstrap = brokers.bootstrap();
+    let (partitions, count) = (PARTITIONS.to_string(), EACH.to_string());
+    expect(&brokers, create(client, &bootstrap, "inputs"));
+    expect(&brokers, produce(client, &bootstrap, "inputs"));
+    let told = script(client, &[&bootstrap, "process", "inputs", &partitions, &count]);
+    assert_eq!(expect(&brokers, told), "every message was processed once\n");
     Ok(())
 }
 

@@ -1,12 +1,12 @@
-"""confluent-kafka-python: produce, read, or tell the story of a group.
+"""confluent-kafka-python: produce, read, process in transactions, or tell the story of a group.
 
-Usage: with_confluent.py BOOTSTRAP create|produce|read|group TOPIC PARTITIONS COUNT
+Usage: with_confluent.py BOOTSTRAP create|produce|read|process|group TOPIC PARTITIONS COUNT
 """
 
 import sys
 import time
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 import group_story
@@ -80,6 +80,81 @@ def read():
     consumer.close()
 
 
+def transactional():
+    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": f"worker-{topic}"})
+    producer.init_transactions(group_story.DEADLINE_S)
+    return producer
+
+
+def consumer_of(name, group, isolation):
+    consumer = Consumer({
+        "bootstrap.servers": bootstrap,
+        "group.id": group,
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+        "isolation.level": isolation,
+        "session.timeout.ms": 6000,
+    })
+    consumer.subscribe([name])
+    return consumer
+
+
+def messages_of(consumer, wanted):
+    until, got = time.monotonic() + group_story.DEADLINE_S, []
+    while len(got) < wanted:
+        group_story.insist(time.monotonic() < until, f"{wanted} wanted, got {len(got)}")
+        for message in consumer.consume(wanted - len(got), timeout=0.5):
+            group_story.insist(message.error() is None, f"reading: {message.error()}")
+            got.append(message)
+    return got
+
+
+def attempt(consumer, producer, outputs, inputs, prefix):
+    """Writes an output for each input, and the consumer's position, in one transaction, and leaves it open."""
+    producer.begin_transaction()
+    for message in inputs:
+        producer.produce(outputs, f"{prefix}-{message.value().decode()}".encode(), partition=message.partition())
+    positions = consumer.position(consumer.assignment())
+    producer.send_offsets_to_transaction(positions, consumer.consumer_group_metadata(), group_story.DEADLINE_S)
+
+
+def process():
+    """Processes the topic exactly once, after an attempt that aborts and one that is fenced."""
+    outputs, group = f"{topic}-out", f"{topic}-workers"
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    made = admin.create_topics([NewTopic(outputs, num_partitions=partitions, replication_factor=3)])
+    made[outputs].result(timeout=group_story.DEADLINE_S)
+    producer = transactional()
+    for ending in ["aborted", "fenced", "done"]:
+        consumer = consumer_of(topic, group, "read_committed")
+        inputs = messages_of(consumer, count)
+        attempt(consumer, producer, outputs, inputs, ending)
+        if ending == "aborted":
+            producer.abort_transaction(group_story.DEADLINE_S)
+        elif ending == "fenced":
+            successor = transactional()
+            try:
+                producer.commit_transaction(group_story.DEADLINE_S)
+                raise SystemExit("an instance that was replaced has committed")
+            except KafkaException as error:
+                group_story.insist(error.args[0].fatal(), f"fenced by {error}")
+            producer = successor
+        else:
+            producer.commit_transaction(group_story.DEADLINE_S)
+        consumer.close()
+    committed = messages_of(consumer_of(outputs, f"{group}-read", "read_committed"), count)
+    expected = sorted(f"done-{message.value().decode()}" for message in inputs)
+    values = sorted(message.value().decode() for message in committed)
+    group_story.insist(values == expected, f"committed: {values}")
+    everything = messages_of(consumer_of(outputs, f"{group}-all", "read_uncommitted"), 3 * count)
+    prefixes = {message.value().decode().split("-")[0] for message in everything}
+    group_story.insist(prefixes == {"aborted", "fenced", "done"}, f"written: {prefixes}")
+    after = consumer_of(topic, group, "read_committed")
+    stored = after.committed([TopicPartition(topic, partition) for partition in range(partitions)])
+    group_story.insist(sum(at.offset for at in stored) == count, f"committed offsets: {stored}")
+    print("every message was processed once")
+
+
 if action == "create":
     admin = AdminClient({"bootstrap.servers": bootstrap})
     made = admin.create_topics([NewTopic(topic, num_partitions=partitions, replication_factor=3)])
@@ -90,6 +165,8 @@ elif action == "produce":
     Library.produce([f"confluent-{number}" for number in range(count)])
 elif action == "read":
     read()
+elif action == "process":
+    process()
 elif action == "group":
     group_story.tell(Library, f"{topic}-of-confluent", partitions, count)
 else:

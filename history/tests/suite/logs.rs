@@ -6,6 +6,7 @@ use duress_history::event::PayloadError;
 use duress_history::jsonl;
 use duress_history::log::{Log, LogMicro, Offset, Offsets, Polled, Start, canonical_key};
 use duress_history::pairs::{Completion, pair};
+use duress_history::stream::{Output, PartRead, Progress, ReadFrom, Stream, StreamRecord, Then};
 use duress_history::table::{PartitionRead, Place, Table, TableRecord};
 use duress_history::{Event, History, OpType, Payload, Process, ReadError, Scalar, edn};
 use proptest::collection::{btree_map, vec};
@@ -81,6 +82,34 @@ fn table() -> impl Strategy<Value = Table> {
     ]
 }
 
+fn stream() -> impl Strategy<Value = Stream> {
+    let then = || prop_oneof![Just(Then::Commit), Just(Then::Abort), Just(Then::Die)];
+    let from = || prop_oneof![Just(ReadFrom::Beginning), Just(ReadFrom::Position)];
+    let output = (key(), value(), 0..9u64, value());
+    let output = output.prop_map(|(partition, key, count, value)| Output { partition, key, count, value });
+    let record = (offset(), value(), 0..9u64, value(), 0..9u64)
+        .prop_map(|(offset, key, count, value, attempt)| StreamRecord { offset, key, count, value, attempt });
+    let part = (offset(), offset(), vec(record, 0..4)).prop_map(|(from, next, records)| PartRead {
+        from,
+        next,
+        records,
+    });
+    let progress = (offsets(), offsets(), offsets()).prop_map(|(committed, inputs, outputs)| Progress {
+        committed,
+        inputs,
+        outputs,
+    });
+    prop_oneof![
+        (key(), value(), value(), option::of(offset()))
+            .prop_map(|(partition, key, value, offset)| Stream::Send { partition, key, value, offset }),
+        (0..9u64, 0..9u64, then(), option::of(vec(output, 0..4)))
+            .prop_map(|(worker, attempt, then, outputs)| Stream::Process { worker, attempt, then, outputs }),
+        (from(), option::of(btree_map(key(), part, 0..4)))
+            .prop_map(|(from, read)| Stream::Read { from, read }),
+        option::of(progress).prop_map(Stream::Progress),
+    ]
+}
+
 /// Writes every action as an event, in both formats, and reads it back.
 fn round_trip<A: Payload>(actions: Vec<A>) -> Result<(), TestCaseError> {
     let events = actions.into_iter().enumerate().map(|(at, action)| Event {
@@ -118,6 +147,11 @@ proptest! {
 
     #[test]
     fn tables_round_trip(actions in vec(table(), 1..6)) {
+        round_trip(actions)?;
+    }
+
+    #[test]
+    fn streams_round_trip(actions in vec(stream(), 1..6)) {
         round_trip(actions)?;
     }
 

@@ -9,6 +9,7 @@ use crate::cluster::state::{Assignment, Command, Refusal, Reply};
 use crate::cluster::{Controller, ProposeError};
 use crate::config::Config;
 use crate::coordination::Groups;
+use crate::coordination::transactions::Transactions;
 use crate::replica::{Replicas, Role};
 use crate::topic_settings::TopicSettings;
 
@@ -28,10 +29,18 @@ struct Parts {
     cluster: String,
     controller: Controller,
     replicas: Replicas,
-    groups: Groups,
+    coordinators: Coordinators,
     /// The next producer id and how many are left. Held across the request for more, so that many producers cause one
     /// request.
     producer_ids: Mutex<(i64, u32)>,
+}
+
+/// The coordinators on this broker.
+pub struct Coordinators {
+    /// That of groups.
+    pub groups: Groups,
+    /// That of transactions.
+    pub transactions: Transactions,
 }
 
 /// Why a change of topics failed, or has an unknown outcome.
@@ -52,10 +61,10 @@ impl Broker {
         cluster: String,
         controller: Controller,
         replicas: Replicas,
-        groups: Groups,
+        coordinators: Coordinators,
     ) -> Self {
         let producer_ids = Mutex::new((0, 0));
-        Self { parts: Arc::new(Parts { config, cluster, controller, replicas, groups, producer_ids }) }
+        Self { parts: Arc::new(Parts { config, cluster, controller, replicas, coordinators, producer_ids }) }
     }
 
     /// Returns its configuration.
@@ -80,7 +89,12 @@ impl Broker {
 
     /// Returns the coordinator of its groups.
     pub fn groups(&self) -> &Groups {
-        &self.parts.groups
+        &self.parts.coordinators.groups
+    }
+
+    /// Returns the coordinator of its transactions.
+    pub fn transactions(&self) -> &Transactions {
+        &self.parts.coordinators.transactions
     }
 
     /// Returns the number of replicas of a topic that does not specify it.

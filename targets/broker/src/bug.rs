@@ -42,6 +42,12 @@ pub enum Bug {
     SequenceLostOnRestart,
     /// A commit is taken from any generation.
     CommitOfAnyGeneration,
+    /// Consumers are not told which transactions were aborted.
+    AbortedDataRead,
+    /// The last stable offset is the high watermark.
+    LastStableOffsetAhead,
+    /// Offsets that a transaction commits count at once.
+    OffsetsOutsideTransaction,
 }
 
 /// Returns every seeded bug.
@@ -179,6 +185,33 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             defect: "a commit of offsets is accepted from any generation, and from removed members too".into(),
             resembles: Some("a Kafka client's commit without member and generation, which no coordinator can fence".into()),
             anomaly: "committed offsets go back when the commit of a member that was replaced arrives late".into(),
+            modes: isr(),
+            options: BTreeMap::new(),
+            nodes_min: 1,
+        },
+        BugSpec {
+            name: "aborted-data-read".into(),
+            defect: "a broker does not tell consumers of committed transactions which ones were aborted".into(),
+            resembles: Some("the aborted reads that Jepsen found in Redpanda 21.10.1".into()),
+            anomaly: "consumers of committed transactions see messages of aborted ones".into(),
+            modes: isr(),
+            options: BTreeMap::new(),
+            nodes_min: 1,
+        },
+        BugSpec {
+            name: "last-stable-offset-ahead".into(),
+            defect: "the last stable offset is the high watermark, even while a transaction is open before it".into(),
+            resembles: None,
+            anomaly: "consumers of committed transactions see messages of open ones, some of which are then aborted".into(),
+            modes: isr(),
+            options: BTreeMap::new(),
+            nodes_min: 1,
+        },
+        BugSpec {
+            name: "offsets-outside-transaction".into(),
+            defect: "offsets that are committed in a transaction count at once, whatever becomes of the transaction".into(),
+            resembles: Some("a consumer that commits its offsets itself beside a transactional producer".into()),
+            anomaly: "messages are never processed when their transaction is aborted".into(),
             modes: isr(),
             options: BTreeMap::new(),
             nodes_min: 1,

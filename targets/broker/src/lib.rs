@@ -9,7 +9,8 @@
 //! - `cluster`: the state that the brokers agree on by consensus: live brokers, topics, leaders, in-sync sets.
 //! - `replica`: copies of partitions: leading, following, acknowledging.
 //! - [`log`]: the log of one partition on disk.
-//! - [`group`]: consumer groups and their committed offsets; `coordination`: the task that runs their coordinator.
+//! - [`group`]: consumer groups and their committed offsets; [`transaction`]: transactions of producers; `coordination`: the
+//!   tasks that run their coordinators.
 //! - `wire`: clients' requests; `broker`: the broker that serves them.
 //! - `topic_settings`: the settings of a topic.
 //! - `bug`: the seeded bugs, each off by default.
@@ -37,11 +38,13 @@ mod cluster;
 mod config;
 mod coordination;
 pub mod group;
+mod internal;
 pub mod log;
 mod offer;
 mod replica;
 mod serve;
 mod topic_settings;
+pub mod transaction;
 mod wire;
 
 pub use bug::Bug;

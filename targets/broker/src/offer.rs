@@ -25,7 +25,8 @@ fn mode() -> Mode {
             .into(),
         promises: "order within a partition; every acknowledged message stored exactly once and consumed at least once. \
                    Without acks=all, or with unclean=on or fsync other than always, messages may be lost; with retries \
-                   and without idempotence they may be stored twice; with commit=before each is consumed at most once"
+                   and without idempotence they may be stored twice; with commit=before each is consumed at most once. Inputs of a \
+                   stream are processed exactly once, with processing=at-least-once perhaps more often"
             .into(),
     }
 }
@@ -71,8 +72,13 @@ fn options() -> Vec<OptionSpec> {
              milliseconds after the last sync",
         ),
         option("partitions", count(), "1", "partitions of a topic that does not say how many"),
-        option("offsets-partitions", count(), "3", "partitions of the topic that holds committed offsets")
-            .drawn(["1", "3"]),
+        option(
+            "offsets-partitions",
+            count(),
+            "3",
+            "partitions of the topic that holds committed offsets, and of that which holds transactions",
+        )
+        .drawn(["1", "3"]),
         option(
             "auto-create",
             Values::words(["on", "off"]),

@@ -16,12 +16,13 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, Coordinators};
 use crate::cluster::Controller;
 use crate::cluster::membership::{random_number, take_part};
 use crate::cluster::message::{PeerRequest, PeerResponse};
 use crate::config::{Config, ConfigError};
-use crate::coordination::Coordination;
+use crate::coordination::markers::{Marked, Markers};
+use crate::coordination::{groups, transactions};
 use crate::replica::partition::PartitionFailure;
 use crate::replica::{Replicas, fetcher, serving};
 use crate::wire::connection::serve_client;
@@ -121,7 +122,13 @@ pub async fn serve_until(config: Config, stop: impl Future<Output = ()>) -> Resu
         let leader = Config::broker_id(&members, &peer.name);
         tasks.spawn(fetcher::follow(leader, link, replicas.clone(), incarnation_now.clone()));
     }
-    let peer_service = PeerService { controller: controller.clone(), replicas: replicas.clone() };
+    let names = format!("{node}-{:016x}", random_number());
+    let (groups, coordination) = groups::coordination(&config, replicas.clone(), names);
+    tasks.spawn(coordination.run());
+    let markers = Markers::new(controller.clone(), replicas.clone(), groups.clone());
+    let (transactions, coordination) = transactions::coordination(&config, replicas.clone(), markers.clone());
+    tasks.spawn(coordination.run());
+    let peer_service = PeerService { controller: controller.clone(), replicas: replicas.clone(), markers };
     let peer_listener = Listener { socket: peers, parts: vec![(hello, peer_service)] };
     let peer_address = config.peer_listen;
     tasks.spawn(async move {
@@ -132,10 +139,8 @@ pub async fn serve_until(config: Config, stop: impl Future<Output = ()>) -> Resu
     tasks.spawn(take_part(controller.clone(), config.clone(), incarnation));
     tracing::info!(%node, broker = %controller.id(), clients = %config.listen, bug = ?config.bug, "serving");
 
-    let names = format!("{node}-{:016x}", random_number());
-    let (groups, coordination) = Coordination::new(&config, replicas.clone(), names);
-    tasks.spawn(coordination.run());
-    let broker = Broker::new(config.clone(), cluster, controller.clone(), replicas.clone(), groups);
+    let coordinators = Coordinators { groups, transactions };
+    let broker = Broker::new(config.clone(), cluster, controller.clone(), replicas.clone(), coordinators);
     let result = tokio::select! {
         () = stop => Ok(()),
         cause = controller.consensus().failed() => Err(ServeError::Consensus { node: node.clone(), cause }),
@@ -180,6 +185,7 @@ async fn accept_clients(socket: &TcpListener, broker: Broker) -> io::Error {
 struct PeerService {
     controller: Controller,
     replicas: Replicas,
+    markers: Markers,
 }
 
 impl Handler for PeerService {
@@ -193,6 +199,10 @@ impl Handler for PeerService {
             }
             PeerRequest::Heartbeat(broker, epoch) => {
                 PeerResponse::Heartbeat(self.controller.heartbeat(broker, epoch))
+            }
+            PeerRequest::Mark { topic, partition, marker } => {
+                let marked = self.markers.write_here(topic, partition, marker).await;
+                PeerResponse::Marked(marked == Marked::Yes)
             }
             PeerRequest::Fetch(fetch) => PeerResponse::Fetched(serving::serve(&self.replicas, fetch).await),
         };

@@ -67,7 +67,7 @@ pub use place::{ClientProgram, OwnNetwork, Place};
 pub use registry::{Systems, UnknownSystem};
 pub use replica::ReplicaCopy;
 pub use scenario::Scenario;
-pub use setup::{Keeps, Setup, TABLE_TOPIC, Topic};
+pub use setup::{Keeps, STREAM_INPUTS, STREAM_OUTPUTS, Setup, TABLE_TOPIC, Topic};
 pub use store::Store;
 pub use system::{Description, ManifestText, MissingSystem, System, USUAL_NODES};
 pub use topology::{Node, NodeFiles, Topology, UnknownNode};

@@ -34,6 +34,7 @@ use duress_history::echo::Echo;
 use duress_history::log::Log;
 use duress_history::register::{Register, RegisterOp};
 use duress_history::set::{Set, SetOp};
+use duress_history::stream::Stream;
 use duress_history::table::Table;
 use duress_history::txn::{Act, Answer, Txn};
 use duress_history::unique_ids::UniqueIds;
@@ -124,6 +125,15 @@ impl Action for Table {
         match self {
             Self::Put { .. } | Self::Delete { .. } => Effect::Some,
             Self::ReadLog(_) | Self::EndOffsets(_) => Effect::None,
+        }
+    }
+}
+
+impl Action for Stream {
+    fn effect(&self) -> Effect {
+        match self {
+            Self::Send { .. } | Self::Process { .. } => Effect::Some,
+            Self::Read { .. } | Self::Progress(_) => Effect::None,
         }
     }
 }

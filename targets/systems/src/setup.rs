@@ -34,3 +34,9 @@ pub enum Keeps {
 
 /// The topic that a table's puts and deletes go to.
 pub const TABLE_TOPIC: &str = "table";
+
+/// The topic of a stream's inputs.
+pub const STREAM_INPUTS: &str = "in";
+
+/// The topic of a stream's outputs.
+pub const STREAM_OUTPUTS: &str = "out";

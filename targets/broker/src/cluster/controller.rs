@@ -199,7 +199,11 @@ impl Controller {
         replies.into_iter().next().ok_or(ProposalFailure::Unknown)
     }
 
-    async fn ask(
+    /// Sends a request to another broker, beside those of the consensus.
+    ///
+    /// # Errors
+    /// There is no answer; the variant tells whether the request may have left.
+    pub async fn ask(
         &self,
         broker: BrokerId,
         question: PeerRequest,

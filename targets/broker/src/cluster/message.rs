@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::state::{BrokerEpoch, BrokerId, Command, Reply, TopicId};
+use crate::log::Marker;
 
 /// A request to another broker.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -14,6 +15,15 @@ pub enum PeerRequest {
     Heartbeat(BrokerId, BrokerEpoch),
     /// Records for a follower.
     Fetch(ReplicaFetch),
+    /// Write a marker to a partition that the receiver leads.
+    Mark {
+        /// The topic.
+        topic: TopicId,
+        /// The partition.
+        partition: i32,
+        /// The marker.
+        marker: Marker,
+    },
 }
 
 /// The answer, in the variant of the request.
@@ -25,6 +35,8 @@ pub enum PeerResponse {
     Heartbeat(HeartbeatAnswer),
     /// To [`PeerRequest::Fetch`], in the order of the request.
     Fetched(Vec<ReplicaRecords>),
+    /// To [`PeerRequest::Mark`]: whether it is certainly written and replicated.
+    Marked(bool),
 }
 
 /// Why a change was not agreed on.

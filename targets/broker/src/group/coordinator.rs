@@ -4,26 +4,18 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kafka_protocol::messages::ConsumerProtocolAssignment;
-use kafka_protocol::protocol::Decodable;
 
 use super::error::GroupError;
-use super::member::{Described, JoinRequest, MemberIds};
+use super::member::{Described, JoinRequest, MemberIds, partitions_in};
 use super::membership::{CommitFence, Departure, Effect, Group};
 use super::rebalance::{Joined, SyncStep};
 use super::record::{
     Committed, Entry, Generation, OffsetsOnLoad, TopicPartition, UndecodableRecord, decode, group_record,
     offset_record,
 };
-use crate::log::OwnRecord;
-
-/// Identifies a request that is answered later; the caller chooses it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Token(pub u64);
-
-/// Identifies records that are to be appended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WriteId(u64);
+use super::transactions::{Stability, TransactionalOffsets, settle_loaded};
+pub(super) use crate::internal::{Content, Token, WriteId, partition_of};
+use crate::log::{Marker, OwnRecord};
 
 /// The answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +28,10 @@ pub enum Reply {
     Heartbeat(Result<(), GroupError>),
     /// To LeaveGroup.
     Leave(Result<(), GroupError>),
-    /// To OffsetCommit, for all its partitions.
+    /// To OffsetCommit and TxnOffsetCommit, for all their partitions.
     Commit(Result<(), GroupError>),
+    /// To the end of a transaction.
+    Marked(Result<(), GroupError>),
 }
 
 /// An action for the caller.
@@ -45,15 +39,15 @@ pub enum Reply {
 pub enum Action {
     /// Send this answer.
     Reply(Token, Reply),
-    /// Append these records, in the order of the actions, as with `acks=all`; then call
+    /// Append this batch, in the order of the actions, as with `acks=all`; then call
     /// [`appended`](Coordinator::appended) or [`append_failed`](Coordinator::append_failed).
     Append {
         /// The identity to call back with.
         write: WriteId,
         /// The partition of the internal topic.
         partition: i32,
-        /// One batch.
-        records: Vec<OwnRecord>,
+        /// The batch.
+        content: Content,
     },
     /// Find the high watermarks of these partitions and call
     /// [`commit_departed`](Coordinator::commit_departed). Only with [`Departure::CommitsHighWatermarks`].
@@ -84,6 +78,8 @@ pub struct GroupOptions {
     pub offsets_on_load: OffsetsOnLoad,
     /// The members whose commits are accepted.
     pub commit_fence: CommitFence,
+    /// When offsets count that are committed in a transaction.
+    pub transactional_offsets: TransactionalOffsets,
 }
 
 /// A partition of the internal topic that is being read. Made by [`Coordinator::begin_load`].
@@ -91,12 +87,15 @@ pub struct GroupOptions {
 pub struct Load {
     partition: i32,
     incarnation: u64,
-    groups: BTreeMap<String, Group>,
+    pub(super) groups: BTreeMap<String, Group>,
     offsets_on_load: OffsetsOnLoad,
+    /// The number of the last transaction of each producer that has ended.
+    pub(super) ended: BTreeMap<i64, u64>,
 }
 
 impl Load {
-    /// Applies the next record; records come in order of their offsets.
+    /// Applies the next record; records and markers come in order of their offsets. `transaction` is the id of the producer
+    /// whose transaction the record is part of.
     ///
     /// # Errors
     /// It is not a record of a group. The records applied before it stay applied.
@@ -105,16 +104,23 @@ impl Load {
         key: &[u8],
         value: Option<&[u8]>,
         offset: i64,
+        transaction: Option<i64>,
         now: Instant,
     ) -> Result<(), UndecodableRecord> {
         match decode(key, value).map_err(|cause| UndecodableRecord { offset, cause })? {
             Entry::Offset { group, at, committed } => {
-                if self.offsets_on_load == OffsetsOnLoad::Replayed {
-                    let offsets = &mut self.groups.entry(group).or_insert_with(Group::new).offsets;
-                    match committed {
-                        Some(committed) => offsets.insert(at, (committed, 0)),
-                        None => offsets.remove(&at),
-                    };
+                if self.offsets_on_load == OffsetsOnLoad::Forgotten {
+                    return Ok(());
+                }
+                match (committed, transaction) {
+                    (Some(committed), Some(producer)) => self.pend(group, producer, at, committed, offset),
+                    (committed, _) => {
+                        let group = self.groups.entry(group).or_insert_with(Group::new);
+                        match committed {
+                            Some(committed) => group.commit(at, committed, WriteId(offset.unsigned_abs())),
+                            None => drop(group.offsets.remove(&at)),
+                        }
+                    }
                 }
             }
             Entry::Group { group, generation: Some(generation) } => {
@@ -130,32 +136,47 @@ impl Load {
 
 /// The groups of a partition of the internal topic that this broker leads.
 #[derive(Debug)]
-enum HostedGroups {
+pub(super) enum HostedGroups {
     Loading { incarnation: u64 },
     Ready { groups: BTreeMap<String, Group> },
 }
 
 /// The continuation once records have been appended.
 #[derive(Debug)]
-struct Write {
-    partition: i32,
-    group: String,
-    purpose: Purpose,
+pub(super) struct Write {
+    pub(super) partition: i32,
+    pub(super) group: String,
+    pub(super) purpose: Purpose,
 }
 
 #[derive(Debug)]
-enum Purpose {
-    Commit { token: Option<Token>, offsets: Vec<(TopicPartition, Committed)> },
+pub(super) enum Purpose {
+    Commit {
+        token: Option<Token>,
+        offsets: Vec<(TopicPartition, Committed)>,
+    },
     Assign(Generation),
     KeepEmpty,
+    /// Offsets that wait for the end of their transaction.
+    Pend {
+        token: Token,
+        producer_id: i64,
+    },
+    /// The end of a transaction; of no group in particular.
+    End {
+        token: Token,
+        marker: Marker,
+    },
 }
 
 /// Coordinates the groups whose partitions of the internal topic this broker leads.
 #[derive(Debug)]
 pub struct Coordinator {
-    options: GroupOptions,
-    hosted: BTreeMap<i32, HostedGroups>,
-    writes: BTreeMap<WriteId, Write>,
+    pub(super) options: GroupOptions,
+    pub(super) hosted: BTreeMap<i32, HostedGroups>,
+    pub(super) writes: BTreeMap<WriteId, Write>,
+    /// The number of the last transaction that ended in a partition, by producer id.
+    pub(super) ended: BTreeMap<(i32, i64), u64>,
     writes_begun: u64,
     loads_begun: u64,
     names_given: u64,
@@ -164,8 +185,8 @@ pub struct Coordinator {
 impl Coordinator {
     /// Returns a coordinator of no groups yet.
     pub fn new(options: GroupOptions) -> Self {
-        let (hosted, writes) = (BTreeMap::new(), BTreeMap::new());
-        Self { options, hosted, writes, writes_begun: 0, loads_begun: 0, names_given: 0 }
+        let (hosted, writes, ended) = Default::default();
+        Self { options, hosted, writes, ended, writes_begun: 0, loads_begun: 0, names_given: 0 }
     }
 
     /// This broker leads a partition of the internal topic now. Requests about its groups are answered with
@@ -175,7 +196,7 @@ impl Coordinator {
         let incarnation = self.loads_begun;
         self.hosted.insert(partition, HostedGroups::Loading { incarnation });
         let offsets_on_load = self.options.offsets_on_load;
-        Load { partition, incarnation, groups: BTreeMap::new(), offsets_on_load }
+        Load { partition, incarnation, groups: BTreeMap::new(), offsets_on_load, ended: BTreeMap::new() }
     }
 
     /// Ends the load once everything has been replayed. Does nothing if the partition has been unloaded or
@@ -186,6 +207,9 @@ impl Coordinator {
         {
             let mut groups = load.groups;
             groups.values_mut().for_each(|group| group.renew_sessions(now));
+            settle_loaded(&mut groups);
+            let ended = load.ended.into_iter();
+            self.ended.extend(ended.map(|(producer, number)| ((load.partition, producer), number)));
             *hosted = HostedGroups::Ready { groups };
         }
     }
@@ -193,6 +217,7 @@ impl Coordinator {
     /// This broker no longer leads a partition of the internal topic. Every waiting request is answered so.
     pub fn unload(&mut self, partition: i32) -> Vec<Action> {
         let mut actions = Vec::new();
+        self.ended.retain(|(of, _), _| *of != partition);
         if let Some(HostedGroups::Ready { mut groups }) = self.hosted.remove(&partition) {
             let mut effects = Vec::new();
             groups.values_mut().for_each(|group| group.hand_over(&mut effects));
@@ -206,8 +231,13 @@ impl Coordinator {
             if write.partition != partition {
                 return true;
             }
-            if let Purpose::Commit { token: Some(token), .. } = write.purpose {
-                actions.push(Action::Reply(token, Reply::Commit(Err(GroupError::NotCoordinator))));
+            let gone = Err(GroupError::NotCoordinator);
+            match write.purpose {
+                Purpose::Commit { token: Some(token), .. } | Purpose::Pend { token, .. } => {
+                    actions.push(Action::Reply(token, Reply::Commit(gone)));
+                }
+                Purpose::End { token, .. } => actions.push(Action::Reply(token, Reply::Marked(gone))),
+                Purpose::Commit { token: None, .. } | Purpose::Assign(_) | Purpose::KeepEmpty => {}
             }
             false
         });
@@ -348,13 +378,21 @@ impl Coordinator {
     /// OffsetFetch: the committed offsets of these partitions, or of all that have one.
     ///
     /// # Errors
-    /// This broker does not know.
+    /// This broker does not know, or stable offsets are required and one of them is not.
     pub fn fetch(
         &self,
         group_id: &str,
         partitions: Option<&[TopicPartition]>,
+        stability: Stability,
     ) -> Result<Vec<(TopicPartition, Option<Committed>)>, GroupError> {
         let group = self.groups_with(group_id)?.get(group_id);
+        let is_unstable = |group: &Group| match partitions {
+            Some(partitions) => partitions.iter().any(|at| group.is_unstable(at)),
+            None => !group.pending.is_empty(),
+        };
+        if stability == Stability::Required && group.is_some_and(is_unstable) {
+            return Err(GroupError::Unstable);
+        }
         let committed = |at: &TopicPartition| {
             let (committed, _) = group?.offsets.get(at)?;
             Some(committed.clone())
@@ -403,20 +441,22 @@ impl Coordinator {
     /// Continues once the records of an [`Action::Append`] are in the log and replicated.
     pub fn appended(&mut self, id: WriteId, now: Instant) -> Vec<Action> {
         let Some(write) = self.writes.remove(&id) else { return Vec::new() };
+        if let Purpose::End { token, marker } = write.purpose {
+            self.ended(write.partition, id, &marker);
+            return vec![Action::Reply(token, Reply::Marked(Ok(())))];
+        }
         let Ok(group) = self.group_or_new(&write.group) else { return Vec::new() };
         let mut effects = Vec::new();
         match write.purpose {
             Purpose::Assign(generation) => group.complete(&generation, now, &mut effects),
             Purpose::Commit { token, offsets } => {
                 for (at, committed) in offsets {
-                    let is_newer = group.offsets.get(&at).is_none_or(|(_, by)| *by < id.0);
-                    if is_newer {
-                        group.offsets.insert(at, (committed, id.0));
-                    }
+                    group.commit(at, committed, id);
                 }
                 effects.extend(token.map(|token| Effect::Reply(token, Reply::Commit(Ok(())))));
             }
-            Purpose::KeepEmpty => {}
+            Purpose::Pend { token, .. } => effects.push(Effect::Reply(token, Reply::Commit(Ok(())))),
+            Purpose::KeepEmpty | Purpose::End { .. } => {}
         }
         self.act(&write.group, effects)
     }
@@ -433,6 +473,13 @@ impl Coordinator {
             }
             Purpose::Commit { token, .. } => {
                 effects.extend(token.map(|token| Effect::Reply(token, Reply::Commit(Err(error.clone())))));
+            }
+            Purpose::Pend { token, producer_id } => {
+                self.pend_failed(&write.group, id, producer_id, error);
+                effects.push(Effect::Reply(token, Reply::Commit(Err(error.clone()))));
+            }
+            Purpose::End { token, .. } => {
+                return vec![Action::Reply(token, Reply::Marked(Err(error.clone())))];
             }
             Purpose::KeepEmpty => {}
         }
@@ -485,11 +532,25 @@ impl Coordinator {
     }
 
     fn append(&mut self, group_id: &str, records: Vec<OwnRecord>, purpose: Purpose) -> Action {
+        let write = self.next_write();
+        self.append_as(write, group_id, Content::Records(records), purpose)
+    }
+
+    pub(super) fn next_write(&mut self) -> WriteId {
         self.writes_begun += 1;
-        let write = WriteId(self.writes_begun);
+        WriteId(self.writes_begun)
+    }
+
+    pub(super) fn append_as(
+        &mut self,
+        write: WriteId,
+        group_id: &str,
+        content: Content,
+        purpose: Purpose,
+    ) -> Action {
         let partition = partition_of(group_id, self.options.partitions);
         self.writes.insert(write, Write { partition, group: group_id.to_owned(), purpose });
-        Action::Append { write, partition, records }
+        Action::Append { write, partition, content }
     }
 
     fn new_name(&mut self, client_id: &str) -> String {
@@ -513,7 +574,7 @@ impl Coordinator {
         }
     }
 
-    fn group_or_new(&mut self, group_id: &str) -> Result<&mut Group, GroupError> {
+    pub(super) fn group_or_new(&mut self, group_id: &str) -> Result<&mut Group, GroupError> {
         if group_id.is_empty() {
             return Err(GroupError::InvalidGroup);
         }
@@ -525,34 +586,11 @@ impl Coordinator {
         self.groups_with_mut(group_id)?.get_mut(group_id).ok_or(GroupError::UnknownMember)
     }
 
-    fn forget_if_nothing(&mut self, group_id: &str) {
+    pub(super) fn forget_if_nothing(&mut self, group_id: &str) {
         if let Ok(groups) = self.groups_with_mut(group_id)
             && groups.get(group_id).is_some_and(Group::is_nothing)
         {
             groups.remove(group_id);
         }
     }
-}
-
-/// Returns the partition of the internal topic that holds a group: by the hash of its name as Java computes
-/// it, so that clients' tools find it where they expect it.
-pub fn partition_of(group_id: &str, partitions: i32) -> i32 {
-    let hash =
-        group_id.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
-    hash.checked_abs().unwrap_or(0) % partitions.max(1)
-}
-
-/// Returns the partitions in an assignment, if it is one that consumers use.
-fn partitions_in(assignment: &Bytes) -> Vec<TopicPartition> {
-    let mut rest = assignment.clone();
-    let version = rest.split_to(rest.len().min(2));
-    let version = <[u8; 2]>::try_from(&version[..]).map(i16::from_be_bytes);
-    let decoded =
-        version.ok().and_then(|version| ConsumerProtocolAssignment::decode(&mut rest, version).ok());
-    let topics = decoded.map(|decoded| decoded.assigned_partitions).unwrap_or_default();
-    let of_topic = |topic: kafka_protocol::messages::consumer_protocol_assignment::TopicPartition| {
-        let name = topic.topic.to_string();
-        topic.partitions.into_iter().map(move |partition| TopicPartition { topic: name.clone(), partition })
-    };
-    topics.into_iter().flat_map(of_topic).collect()
 }

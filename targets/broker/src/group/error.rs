@@ -35,6 +35,12 @@ pub enum GroupError {
     /// The member names a generation that is not the present one.
     #[error("not the present generation")]
     IllegalGeneration,
+    /// A later epoch of the producer has taken over.
+    #[error("a later epoch of the producer has taken over")]
+    Fenced,
+    /// An open transaction may replace the offsets.
+    #[error("an open transaction may replace the offsets")]
+    Unstable,
     /// The group is being reassigned; the member must join again.
     #[error("the group is being reassigned")]
     RebalanceInProgress,
@@ -52,6 +58,8 @@ impl GroupError {
             Self::InconsistentProtocol => ResponseError::InconsistentGroupProtocol,
             Self::MemberIdRequired { .. } => ResponseError::MemberIdRequired,
             Self::UnknownMember => ResponseError::UnknownMemberId,
+            Self::Fenced => ResponseError::InvalidProducerEpoch,
+            Self::Unstable => ResponseError::UnstableOffsetCommit,
             Self::IllegalGeneration => ResponseError::IllegalGeneration,
             Self::RebalanceInProgress => ResponseError::RebalanceInProgress,
         }

@@ -3,9 +3,12 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use kafka_protocol::messages::ConsumerProtocolAssignment;
+use kafka_protocol::protocol::Decodable;
 use serde::{Deserialize, Serialize};
 
 use super::coordinator::Token;
+use super::record::TopicPartition;
 
 /// A way of assigning partitions that a member knows, with its subscription for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,4 +123,19 @@ pub struct DescribedMember {
     pub metadata: Bytes,
     /// The partitions it is to read.
     pub assignment: Bytes,
+}
+
+/// Returns the partitions in an assignment, if it is one that consumers use.
+pub(super) fn partitions_in(assignment: &Bytes) -> Vec<TopicPartition> {
+    let mut rest = assignment.clone();
+    let version = rest.split_to(rest.len().min(2));
+    let version = <[u8; 2]>::try_from(&version[..]).map(i16::from_be_bytes);
+    let decoded =
+        version.ok().and_then(|version| ConsumerProtocolAssignment::decode(&mut rest, version).ok());
+    let topics = decoded.map(|decoded| decoded.assigned_partitions).unwrap_or_default();
+    let of_topic = |topic: kafka_protocol::messages::consumer_protocol_assignment::TopicPartition| {
+        let name = topic.topic.to_string();
+        topic.partitions.into_iter().map(move |partition| TopicPartition { topic: name.clone(), partition })
+    };
+    topics.into_iter().flat_map(of_topic).collect()
 }

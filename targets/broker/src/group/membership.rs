@@ -25,6 +25,7 @@ use super::error::GroupError;
 use super::member::{Described, DescribedMember, JoinRequest, Member};
 use super::record::{Committed, Generation, TopicPartition};
 use super::state::{Early, GroupState};
+use super::transactions::Pending;
 
 /// The handling of the offsets of a member's partitions when it leaves or is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +71,8 @@ pub(super) struct Group {
     pub(super) arrivals: u64,
     /// Each with the number of the write that made it durable, so that answers may come in any order.
     pub(super) offsets: BTreeMap<TopicPartition, (Committed, u64)>,
+    /// Offsets of open transactions, by producer id.
+    pub(super) pending: BTreeMap<i64, Vec<Pending>>,
 }
 
 impl Group {
@@ -84,12 +87,17 @@ impl Group {
             named: BTreeMap::new(),
             arrivals: 0,
             offsets: BTreeMap::new(),
+            pending: BTreeMap::new(),
         }
     }
 
     /// Whether it has neither members nor offsets and never had any, so that it can be forgotten.
     pub(super) fn is_nothing(&self) -> bool {
-        self.members.is_empty() && self.named.is_empty() && self.offsets.is_empty() && self.generation == 0
+        self.members.is_empty()
+            && self.named.is_empty()
+            && self.offsets.is_empty()
+            && self.pending.is_empty()
+            && self.generation == 0
     }
 
     pub(super) fn has_members(&self) -> bool {

@@ -9,6 +9,8 @@
 //! The protocol is the classic one, in which a member of the group computes the assignment: [`membership`] says how.
 //! Memberships are dynamic: the versions of the requests that carry a `group.instance.id` are not offered.
 //!
+//! Offsets that a transaction commits count with the transaction: [`transactions`].
+//!
 //! Sources: the Kafka manual, "Protocol", and improvement proposals 62 (two time-outs), 394 (members are known before
 //! they join).
 
@@ -20,13 +22,16 @@ mod membership;
 mod rebalance;
 mod record;
 mod state;
+mod transactions;
 
-pub use coordinator::{Action, Coordinator, GroupOptions, Load, Reply, Token, WriteId, partition_of};
+pub use crate::internal::{Content, Token, WriteId, partition_of};
+pub use coordinator::{Action, Coordinator, GroupOptions, Load, Reply};
 pub use error::GroupError;
 pub use member::{Described, DescribedMember, JoinRequest, MemberIds, Protocol};
 pub use membership::{CommitFence, Departure};
 pub use rebalance::{Joined, JoinedMember};
 pub use record::{Committed, OffsetsOnLoad, TopicPartition, UndecodableRecord};
+pub use transactions::{Stability, TransactionalOffsets};
 
 /// The internal, compacted topic that holds the groups.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";

@@ -39,7 +39,10 @@ const MAGIC: i8 = 2;
 
 const CODEC: i16 = 0b111;
 const LOG_APPEND_TIME: i16 = 1 << 3;
-const CONTROL: i16 = 1 << 5;
+/// The attribute of a batch that is part of a transaction.
+pub(super) const TRANSACTIONAL: i16 = 1 << 4;
+/// The attribute of a batch of markers.
+pub(super) const CONTROL: i16 = 1 << 5;
 const DELETE_HORIZON: i16 = 1 << 6;
 
 /// Why some bytes are not a batch.
@@ -221,6 +224,11 @@ impl BatchHeader {
     /// Returns the codec the records are compressed with; 0 for none.
     pub fn codec(&self) -> i16 {
         self.attributes & CODEC
+    }
+
+    /// Whether it is part of a transaction.
+    pub fn is_transactional(&self) -> bool {
+        self.attributes & TRANSACTIONAL != 0
     }
 
     /// Whether it holds markers of transactions instead of a producer's records.

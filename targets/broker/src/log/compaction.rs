@@ -17,6 +17,11 @@
 //! segments of the group and gives the new one their name, again if that was interrupted. Before it, nothing has
 //! happened. It is synced whatever the policy of appends is, because it removes durable records.
 //!
+//! # Transactions
+//!
+//! Only settled records are compacted, those below the last stable offset. The records of an aborted transaction never
+//! replace others, and are removed; markers stay.
+//!
 //! Source: the Kafka manual, "Log Compaction"; improvement proposal 534 for the delete horizon.
 
 use std::collections::HashMap;
@@ -74,10 +79,9 @@ impl PartitionLog {
         }
         self.make_room(0, now_ms)?;
         let closed = self.segments.len() - 1;
-        let cleanable = self.segments[..closed]
-            .iter()
-            .take_while(|segment| segment.next_offset <= high_watermark)
-            .count();
+        let stable = self.last_stable_offset(high_watermark);
+        let cleanable =
+            self.segments[..closed].iter().take_while(|segment| segment.next_offset <= stable).count();
         let bytes = |segments: &[Segment]| segments.iter().map(|segment| segment.size).sum::<u64>();
         let total = bytes(&self.segments[..cleanable]);
         let old =
@@ -113,7 +117,7 @@ impl PartitionLog {
                 if header.codec() != 0 {
                     return Err(walk.fault(BatchFault::Compressed(header.codec())).into());
                 }
-                if !header.is_control() {
+                if !header.is_control() && !self.transactions.is_aborted(&header) {
                     let batch = walk.batch(&header)?;
                     if let Err(fault) = self.note_keys(&header, batch, &mut keys, &mut used) {
                         return Err(walk.fault(fault).into());
@@ -190,7 +194,11 @@ impl PartitionLog {
                 if header.is_control() {
                     rewriter.put(batch)?;
                 } else {
-                    match rewriter.rewrite(&header, batch) {
+                    let rewritten = match self.transactions.is_aborted(&header) {
+                        true => rewriter.drop_all(&header),
+                        false => rewriter.rewrite(&header, batch),
+                    };
+                    match rewritten {
                         Ok(Some(rewritten)) => rewriter.put(&rewritten)?,
                         Ok(None) if last_of_producer => {
                             rewriter.put(&BatchHeader { record_count: 0, ..header }.encode(&[]))?;
@@ -229,6 +237,12 @@ struct Rewriter<'a> {
 impl Rewriter<'_> {
     fn put(&mut self, batch: &[u8]) -> Result<(), FileError> {
         self.out.write_all(batch).doing("write", self.path)
+    }
+
+    /// Removes every record of a batch.
+    fn drop_all(&mut self, header: &BatchHeader) -> Result<Option<Vec<u8>>, BatchFault> {
+        self.done.records_removed += u64::from(header.record_count.unsigned_abs());
+        Ok(None)
     }
 
     /// Returns the batch without the removed records; `None` if none is left.

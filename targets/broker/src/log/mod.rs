@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `00000000000000000042.log` | a [segment](segment): the batches from offset 42 on |
 //! | `00000000000000000042.index` | of a closed segment: its size, last offset, and sparse [index](index) by offset and time |
-//! | `00000000000000000042.producers` | the state of [producers](producers) before offset 42 |
+//! | `00000000000000000042.producers` | the state of [producers](producers) and [transactions] before offset 42 |
 //! | `checkpoint` | log start offset and [leader epochs](epochs) |
 //! | `FROM-TO.swap` | a compacted segment that takes the place of those from FROM to before TO, see [`compaction`] |
 //!
@@ -38,6 +38,7 @@ mod record;
 mod recovery;
 mod retention;
 mod segment;
+mod transactions;
 mod walk;
 
 pub use batch::{BatchFault, BatchHeader, HEADER_BYTES, NO_PRODUCER};
@@ -51,6 +52,7 @@ pub use error::{AppendError, LogError};
 pub use files::FileError;
 pub use partition_log::{Appended, Novelty, PartitionLog};
 pub use producers::{BATCHES_REMEMBERED, ProducerState, SequenceFault, SequencedBatch};
-pub use record::{OwnRecord, RecordView, build_batch, records};
+pub use record::{OwnRecord, RecordView, build_batch, build_transactional, records};
 pub use recovery::{Cut, Recovery};
 pub use segment::TimedOffset;
+pub use transactions::{Aborted, Marker, Outcome};

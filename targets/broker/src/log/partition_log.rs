@@ -16,6 +16,7 @@ use super::producers::{Admission, ProducerState, Producers};
 use super::record::records;
 use super::recovery::PRODUCERS;
 use super::segment::{NextOffset, Segment, TimedOffset, path_of};
+use super::transactions::{Aborted, Marker, Transactions};
 
 /// The place of an appended batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +72,7 @@ pub struct PartitionLog {
     pub(super) next_offset: NextOffset,
     pub(super) epochs: EpochCache,
     pub(super) producers: Producers,
+    pub(super) transactions: Transactions,
     pub(super) last_sync_ms: i64,
     /// Offset before which everything has been compacted since the log was opened.
     pub(super) compacted_to: i64,
@@ -111,7 +113,8 @@ impl PartitionLog {
         now_ms: i64,
     ) -> Result<Appended, AppendError> {
         self.usable()?;
-        let mut header = self.verify_sent(batch)?;
+        let header = self.verify_sent(batch)?;
+        self.transactions.fence(&header)?;
         if header.is_sequenced()
             && self.config.sequence_check == SequenceCheck::Checked
             && let Admission::Duplicate(earlier) = self.producers.admit(&header)?
@@ -119,6 +122,37 @@ impl PartitionLog {
             let (base_offset, last_offset) = (earlier.base_offset, earlier.last_offset);
             return Ok(Appended { base_offset, last_offset, novelty: Novelty::Duplicate });
         }
+        self.append_new(header, batch, None, leader_epoch, now_ms)
+    }
+
+    /// Appends a marker, unless it, or that of a later transaction, is in the log already. Otherwise as
+    /// [`append_leader`](Self::append_leader).
+    ///
+    /// # Errors
+    /// The epoch is old, or the disk failed. The log is unchanged.
+    pub fn append_marker(
+        &mut self,
+        marker: &Marker,
+        leader_epoch: i32,
+        now_ms: i64,
+    ) -> Result<Appended, AppendError> {
+        self.usable()?;
+        if let Some(offset) = self.transactions.offset_of(marker) {
+            return Ok(Appended { base_offset: offset, last_offset: offset, novelty: Novelty::Duplicate });
+        }
+        let batch = marker.batch(now_ms);
+        let header = BatchHeader::parse(&batch)?;
+        self.append_new(header, &batch, Some(*marker), leader_epoch, now_ms)
+    }
+
+    fn append_new(
+        &mut self,
+        mut header: BatchHeader,
+        batch: &[u8],
+        marker: Option<Marker>,
+        leader_epoch: i32,
+        now_ms: i64,
+    ) -> Result<Appended, AppendError> {
         if let Some(latest) = self.epochs.latest().filter(|latest| leader_epoch < *latest) {
             return Err(AppendError::StaleEpoch { epoch: leader_epoch, latest });
         }
@@ -130,6 +164,7 @@ impl PartitionLog {
         batch::place(&mut placed, header.base_offset, leader_epoch);
         self.write(&header, &placed, now_ms)?;
         self.producers.note(&header);
+        self.transactions.note(&header, marker);
         Ok(Appended {
             base_offset: header.base_offset,
             last_offset: header.last_offset(),
@@ -162,6 +197,7 @@ impl PartitionLog {
                 FollowerProducers::Tracked => self.producers.note(&header),
                 FollowerProducers::Ignored => self.producers = Producers::default(),
             }
+            self.transactions.note(&header, Marker::read(&header, batch));
             done += header.size;
         }
         Ok(done)
@@ -314,6 +350,22 @@ impl PartitionLog {
         self.producers.states()
     }
 
+    /// Returns the offset before which the fate of every record is settled, given the high watermark: no transaction that
+    /// has records before it is open, and the markers of all are committed.
+    pub fn last_stable_offset(&self, high_watermark: i64) -> i64 {
+        self.transactions.last_stable_offset(high_watermark).max(self.log_start_offset)
+    }
+
+    /// Records that everything below the high watermark, markers included, is committed.
+    pub fn settle_transactions(&mut self, high_watermark: i64) {
+        self.transactions.settle(high_watermark);
+    }
+
+    /// Returns the aborted transactions that have records from `from` up to and without `to`, in order of their markers.
+    pub fn aborted(&self, from: i64, to: i64) -> Vec<Aborted> {
+        self.transactions.aborted(from, to).collect()
+    }
+
     /// Refuses to continue after a failure that leaves the content on disk unknown.
     pub(super) fn usable(&self) -> Result<(), LogError> {
         match self.health {
@@ -414,7 +466,8 @@ impl PartitionLog {
             if log.config.fsync != FsyncPolicy::Never {
                 active.sync(log.files)?;
             }
-            log.files.replace(&path_of(&log.dir, log.log_end_offset, PRODUCERS), &log.producers)?;
+            let snapshot = (&log.producers, &log.transactions);
+            log.files.replace(&path_of(&log.dir, log.log_end_offset, PRODUCERS), &snapshot)?;
             active.seal(log.files)?;
             log.add_segment()
         })

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::batch::{BatchFault, BatchHeader, HEADER_BYTES};
+use super::batch::{BatchFault, BatchHeader, CONTROL, HEADER_BYTES, NO_PRODUCER, TRANSACTIONAL};
 
 /// One record, borrowed from its batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,6 +156,28 @@ pub struct OwnRecord {
 /// # Panics
 /// There are no records, or more than a batch can count.
 pub fn build_batch(records: &[OwnRecord], now_ms: i64) -> Bytes {
+    build(records, now_ms, 0, (NO_PRODUCER, -1))
+}
+
+/// As [`build_batch`], of records that are part of a transaction of the producer: an id and an epoch.
+///
+/// # Panics
+/// There are no records, or more than a batch can count.
+pub fn build_transactional(records: &[OwnRecord], now_ms: i64, producer: (i64, i16)) -> Bytes {
+    build(records, now_ms, TRANSACTIONAL, producer)
+}
+
+/// Returns a control batch that ends a transaction of the producer.
+pub(super) fn build_marker(record: &OwnRecord, now_ms: i64, producer: (i64, i16)) -> Bytes {
+    build(std::slice::from_ref(record), now_ms, TRANSACTIONAL | CONTROL, producer)
+}
+
+fn build(
+    records: &[OwnRecord],
+    now_ms: i64,
+    attributes: i16,
+    (producer_id, producer_epoch): (i64, i16),
+) -> Bytes {
     assert!(!records.is_empty(), "a batch has at least one record");
     let count = i32::try_from(records.len()).expect("a batch counts its records in 31 bits");
     let mut encoded = Vec::new();
@@ -176,12 +198,12 @@ pub fn build_batch(records: &[OwnRecord], now_ms: i64) -> Bytes {
         size: HEADER_BYTES + encoded.len(),
         leader_epoch: 0,
         crc: 0,
-        attributes: 0,
+        attributes,
         last_offset_delta: count - 1,
         base_timestamp: now_ms,
         max_timestamp: now_ms,
-        producer_id: super::batch::NO_PRODUCER,
-        producer_epoch: -1,
+        producer_id,
+        producer_epoch,
         base_sequence: -1,
         record_count: count,
     };

@@ -20,6 +20,7 @@ use super::files::{self, FileContext, FileError, LogFiles, TEMPORARY};
 use super::partition_log::{CHECKPOINT, Checkpoint, Health, PartitionLog};
 use super::producers::Producers;
 use super::segment::{INDEX, LOG, NextOffset, SealFound, Segment, path_of};
+use super::transactions::{Marker, Transactions};
 use super::walk::WalkError;
 
 /// Extension of a snapshot of producers' states before some offset.
@@ -73,6 +74,7 @@ impl PartitionLog {
             next_offset,
             epochs: EpochCache::default(),
             producers: Producers::default(),
+            transactions: Transactions::default(),
             last_sync_ms: 0,
             compacted_to: 0,
             health: Health::Known,
@@ -89,8 +91,9 @@ impl PartitionLog {
             log.flush()?;
         }
         log.write_checkpoint()?;
-        if log.config.producers_on_open == ProducersOnOpen::Rebuilt {
-            log.rebuild_producers()?;
+        log.rebuild_producers()?;
+        if log.config.producers_on_open == ProducersOnOpen::Unknown {
+            log.producers = Producers::default();
         }
         Ok((log, recovery))
     }
@@ -175,17 +178,17 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Restores the states of producers: from the last snapshot, and from the headers of the batches after it.
+    /// Restores the states of producers and transactions: from the last snapshot, and from the batches after it.
     pub(super) fn rebuild_producers(&mut self) -> Result<(), LogError> {
         let mut from = i64::MIN;
-        self.producers = Producers::default();
+        (self.producers, self.transactions) = Default::default();
         for offset in offsets_of(&self.dir, PRODUCERS)?.into_iter().rev() {
             let path = path_of(&self.dir, offset, PRODUCERS);
             if offset > self.log_end_offset {
                 // A snapshot from before the log was cut is not valid for the records that follow.
                 files::remove(&path)?;
             } else if let Some(snapshot) = files::load(&path)? {
-                self.producers = snapshot;
+                (self.producers, self.transactions) = snapshot;
                 from = offset;
                 break;
             }
@@ -196,7 +199,16 @@ impl PartitionLog {
                 match walk.header() {
                     Ok(Some(header)) => {
                         if header.base_offset >= from {
+                            let marker = match header.is_control() {
+                                true => match walk.batch(&header) {
+                                    Ok(batch) => Marker::read(&header, batch),
+                                    Err(WalkError::Batch { .. }) => break,
+                                    Err(WalkError::File(error)) => return Err(error.into()),
+                                },
+                                false => None,
+                            };
                             self.producers.note(&header);
+                            self.transactions.note(&header, marker);
                         }
                         walk.pass(&header);
                     }
@@ -207,6 +219,7 @@ impl PartitionLog {
             }
         }
         self.producers.forget_before(self.log_start_offset);
+        self.transactions.forget_before(self.log_start_offset);
         Ok(())
     }
 }

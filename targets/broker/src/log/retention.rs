@@ -57,6 +57,7 @@ impl PartitionLog {
             log.log_start_offset = offset;
             log.epochs.forget_before(offset);
             log.producers.forget_before(offset);
+            log.transactions.forget_before(offset);
             // Before any segment is removed, so that a missing segment is known to have been given up.
             log.write_checkpoint()?;
             let given_up =

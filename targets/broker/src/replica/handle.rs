@@ -10,7 +10,7 @@ use super::leading::IsrChangeOutcome;
 use crate::cluster::message::{ReplicaPosition, ReplicaRecords};
 use crate::cluster::state::PartitionState;
 use crate::cluster::{BrokerEpoch, BrokerId, TopicId};
-use crate::log::{EpochEnd, PartitionLog, TimedOffset};
+use crate::log::{Aborted, EpochEnd, Marker, PartitionLog, TimedOffset};
 
 /// The partition of a copy.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,6 +57,8 @@ pub struct Status {
     pub log_start: i64,
     /// The offset after the last committed one, as far as the copy knows.
     pub high_watermark: i64,
+    /// The offset before which the fate of every record is settled, as far as the copy knows.
+    pub last_stable: i64,
     /// The offset of the next record; everything before it is as durable as the options say.
     pub log_end: i64,
     /// The epoch of its last record.
@@ -85,6 +87,15 @@ pub struct Written {
     pub log_start: i64,
 }
 
+/// Which records of transactions a consumer reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// All of them.
+    Uncommitted,
+    /// Those of committed ones.
+    Committed,
+}
+
 /// Records for a consumer.
 #[derive(Debug, Clone)]
 pub struct Records {
@@ -92,8 +103,12 @@ pub struct Records {
     pub batches: Bytes,
     /// The offset after the last committed one.
     pub high_watermark: i64,
+    /// The offset before which the fate of every record is settled.
+    pub last_stable: i64,
     /// The first offset of the log.
     pub log_start: i64,
+    /// With [`Isolation::Committed`], the aborted transactions whose records are among the batches.
+    pub aborted: Vec<Aborted>,
 }
 
 /// The sender of an answer.
@@ -110,9 +125,14 @@ pub(super) enum Message {
         acks: Acks,
         reply: ReplySender<Written>,
     },
+    Mark {
+        marker: Marker,
+        reply: ReplySender<Written>,
+    },
     Read {
         from: i64,
         bytes_max: usize,
+        isolation: Isolation,
         leader_epoch: Option<i32>,
         reply: ReplySender<Records>,
     },
@@ -191,6 +211,20 @@ impl PartitionHandle {
         Ok(async move { answer.await.unwrap_or(Err(PartitionError::Stopped)) })
     }
 
+    /// Ends a transaction in this partition, once every replica in sync has the marker; the place of the marker among all
+    /// batches is fixed once this returns.
+    ///
+    /// # Errors
+    /// The copy is stopped.
+    pub fn begin_mark(
+        &self,
+        marker: Marker,
+    ) -> Result<impl Future<Output = Result<Written, PartitionError>> + use<>, PartitionError> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(Message::Mark { marker, reply }).map_err(|_| PartitionError::Stopped)?;
+        Ok(async move { answer.await.unwrap_or(Err(PartitionError::Stopped)) })
+    }
+
     /// Returns whole batches for a consumer, from `from` on.
     ///
     /// # Errors
@@ -199,9 +233,10 @@ impl PartitionHandle {
         &self,
         from: i64,
         bytes_max: usize,
+        isolation: Isolation,
         leader_epoch: Option<i32>,
     ) -> Result<Records, PartitionError> {
-        self.ask(|reply| Message::Read { from, bytes_max, leader_epoch, reply }).await
+        self.ask(|reply| Message::Read { from, bytes_max, isolation, leader_epoch, reply }).await
     }
 
     /// Returns whole batches of this copy up to the end of its log, whichever broker leads, and whatever is
@@ -213,7 +248,7 @@ impl PartitionHandle {
         let read = move |log: &PartitionLog, _: &Status| {
             let (end, log_start) = (log.log_end_offset(), log.log_start_offset());
             let batches = log.read(from, bytes_max, end)?;
-            Ok(Records { batches, high_watermark: end, log_start })
+            Ok(Records { batches, high_watermark: end, last_stable: end, log_start, aborted: Vec::new() })
         };
         self.look(read).await?
     }

@@ -10,7 +10,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::handle::{PartitionHandle, PartitionName, Role};
 use super::leading::{CommitRule, IsrChangeOutcome, Shrinking};
-use super::partition::{self, IsrRequest, Origin, PartitionFailure, Reports, Rules, Truncation, Visible};
+use super::partition::{self, IsrRequest, Origin, PartitionFailure, Reports};
+use super::rules::{AbortedList, Rules, Settled, Truncation, Visible};
 use crate::bug::Bug;
 use crate::cluster::message::ReplicaPosition;
 use crate::cluster::state::{AlterPartition, Command, PartitionState, Reply, Topic};
@@ -326,6 +327,12 @@ fn rules(config: &Config) -> Rules {
         } else {
             Visible::ToHighWatermark
         },
+        settled: if config.has(Bug::LastStableOffsetAhead) {
+            Settled::AsOthers
+        } else {
+            Settled::ToLastStable
+        },
+        aborted: if config.has(Bug::AbortedDataRead) { AbortedList::Empty } else { AbortedList::Complete },
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! - [`handle`]: the handle on one copy: its requests, and its status.
 //! - [`partition`]: one copy: a thread that owns its log and serves it by its role.
+//! - [`rules`]: the rules for all copies of a broker.
 //! - [`leading`]: a leader's view of its followers: which are in sync, and how far each is.
 //! - [`checkpoint`]: the high watermark over restarts.
 //! - [`manager`]: this broker's copies and their roles, as the controllers agreed.
@@ -15,8 +16,9 @@ pub mod handle;
 pub mod leading;
 pub mod manager;
 pub mod partition;
+pub mod rules;
 pub mod serving;
 
 pub use error::PartitionError;
-pub use handle::{Acks, PartitionHandle, Role, Status, Written};
+pub use handle::{Acks, Isolation, PartitionHandle, Role, Status, Written};
 pub use manager::Replicas;

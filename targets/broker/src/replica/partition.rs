@@ -13,54 +13,20 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::checkpoint::HighWatermarkFile;
 use super::error::PartitionError;
 use super::handle::{
-    Acks, Message, PartitionHandle, PartitionName, Records, ReplySender, Role, Status, Written,
+    Acks, Isolation, Message, PartitionHandle, PartitionName, Records, ReplySender, Role, Status, Written,
 };
-use super::leading::{CommitRule, IsrChange, Leading, Shrinking, Waiting};
+use super::leading::{IsrChange, Leading, Waiting};
+use super::rules::{AbortedList, Rules, Settled, Truncation, Visible};
 use crate::cluster::message::{ReplicaPosition, ReplicaRecords};
 use crate::cluster::state::PartitionState;
 use crate::cluster::{BrokerEpoch, BrokerId};
-use crate::log::{LogConfig, LogError, PartitionLog, Recovery};
+use crate::log::{Appended, BatchHeader, LogConfig, LogError, PartitionLog, Recovery};
 
 /// How often a thread checks the time when no message arrives.
 const TICK: Duration = Duration::from_millis(100);
 /// As Kafka's `replica.high.watermark.checkpoint.interval.ms`.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
 const ASKS_AT_ONCE: usize = 512;
-
-/// How far a follower cuts its log when it begins to follow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Truncation {
-    /// To the end of its last epoch at the leader, for which it asks the leader.
-    ToEpochEnd,
-    /// Defect: to its own high watermark.
-    ToHighWatermark,
-}
-
-/// How far consumers may read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Visible {
-    /// Up to the high watermark.
-    ToHighWatermark,
-    /// Defect: up to the log end.
-    ToLogEnd,
-}
-
-/// The rules for all copies of a broker.
-#[derive(Debug, Clone, Copy)]
-pub struct Rules {
-    /// How long a follower may be behind.
-    pub lag_max: Duration,
-    /// How often the log is cleaned of old records.
-    pub cleanup_every: Duration,
-    /// Whether a leader waits before it continues without a follower.
-    pub shrinking: Shrinking,
-    /// The rule for the high watermark.
-    pub commit: CommitRule,
-    /// How far a follower cuts its log.
-    pub truncation: Truncation,
-    /// How far consumers may read.
-    pub visible: Visible,
-}
 
 /// The failure of a copy.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -145,10 +111,12 @@ pub fn start(origin: Origin) -> Result<(PartitionHandle, JoinHandle<()>), LogErr
     let (log, recovery) = PartitionLog::open(&folder, log)?;
     report_recovery(&name, &recovery);
     let checkpoint = HighWatermarkFile::open(&folder);
+    let high_watermark = checkpoint.written().clamp(log.log_start_offset(), log.log_end_offset());
     let status = Status {
         role: Role::Follower { leader: None, epoch: -1 },
         log_start: log.log_start_offset(),
-        high_watermark: checkpoint.written().clamp(log.log_start_offset(), log.log_end_offset()),
+        high_watermark,
+        last_stable: log.last_stable_offset(high_watermark),
         log_end: log.log_end_offset(),
         last_epoch: log.latest_epoch(),
     };
@@ -259,8 +227,17 @@ impl Copy {
         match ask {
             Message::Agreed(partition) => self.take_role(&partition)?,
             Message::Append { batch, acks, reply } => self.append(&batch, acks, reply)?,
-            Message::Read { from, bytes_max, leader_epoch, reply } => {
-                let result = self.read(from, bytes_max, leader_epoch);
+            Message::Mark { marker, reply } => {
+                let Some(epoch) = self.leading.as_ref().map(|leading| leading.epoch) else {
+                    return answer(reply, Err(PartitionError::NotLeader)).map(|()| Going::On);
+                };
+                match self.log.append_marker(&marker, epoch, wall_clock_ms()) {
+                    Ok(appended) => self.appended(appended, epoch, Acks::All, reply),
+                    Err(error) => answer(reply, Err(error.into()))?,
+                }
+            }
+            Message::Read { from, bytes_max, isolation, leader_epoch, reply } => {
+                let result = self.read(from, bytes_max, isolation, leader_epoch);
                 answer(reply, result)?;
             }
             Message::FollowerRead { follower, position, reply } => {
@@ -325,30 +302,36 @@ impl Copy {
         if acks == Acks::All && leading.in_sync() < self.min_insync {
             return answer(reply, Err(PartitionError::NotEnoughReplicas));
         }
-        let appended = match self.log.append_leader(batch, leading.epoch, wall_clock_ms()) {
-            Ok(appended) => appended,
+        let epoch = leading.epoch;
+        match self.log.append_leader(batch, epoch, wall_clock_ms()) {
+            Ok(appended) => self.appended(appended, epoch, acks, reply),
             Err(error) => return answer(reply, Err(error.into())),
-        };
+        }
+        Ok(())
+    }
+
+    /// Has an appended batch answered once the replicas of `acks` have it.
+    fn appended(&mut self, appended: Appended, epoch: i32, acks: Acks, reply: ReplySender<Written>) {
         self.dirty = true;
         let written = Written {
             base_offset: appended.base_offset,
             last_offset: appended.last_offset,
             log_start: self.log.log_start_offset(),
         };
-        self.status.last_epoch = Some(leading.epoch);
+        self.status.last_epoch = Some(epoch);
         match acks {
             // A producer that wants no acknowledgement does not wait, and has no guarantee.
             Acks::None => drop(reply.send(Ok(written))),
             Acks::Leader => self.undurable.push(Undurable::Leader(reply, written)),
             Acks::All => self.undurable.push(Undurable::InSync(reply, written)),
         }
-        Ok(())
     }
 
     fn read(
         &self,
         from: i64,
         bytes_max: usize,
+        isolation: Isolation,
         leader_epoch: Option<i32>,
     ) -> Result<Records, PartitionError> {
         let leading = self.leading.as_ref().ok_or(PartitionError::NotLeader)?;
@@ -357,12 +340,29 @@ impl Copy {
             Some(epoch) if epoch > leading.epoch => return Err(PartitionError::UnknownEpoch),
             Some(_) | None => {}
         }
-        let below = match self.rules.visible {
+        let high_watermark = match self.rules.visible {
             Visible::ToHighWatermark => self.status.high_watermark,
             Visible::ToLogEnd => self.log.log_end_offset(),
         };
+        let last_stable = self.last_stable(high_watermark);
+        let below = match isolation {
+            Isolation::Uncommitted => high_watermark,
+            Isolation::Committed => last_stable,
+        };
         let batches = self.log.read(from, bytes_max, below)?;
-        Ok(Records { batches, high_watermark: below, log_start: self.log.log_start_offset() })
+        let aborted = match (isolation, self.rules.aborted) {
+            (Isolation::Committed, AbortedList::Complete) => self.log.aborted(from, end_of(&batches, from)),
+            _ => Vec::new(),
+        };
+        let log_start = self.log.log_start_offset();
+        Ok(Records { batches, high_watermark, last_stable, log_start, aborted })
+    }
+
+    fn last_stable(&self, high_watermark: i64) -> i64 {
+        match self.rules.settled {
+            Settled::ToLastStable => self.log.last_stable_offset(high_watermark),
+            Settled::AsOthers => high_watermark,
+        }
     }
 
     fn read_for_follower(
@@ -508,6 +508,8 @@ impl Copy {
         self.status.log_start = self.log.log_start_offset();
         self.status.log_end = self.log.log_end_offset();
         self.status.high_watermark = self.status.high_watermark.max(self.status.log_start);
+        self.log.settle_transactions(self.status.high_watermark);
+        self.status.last_stable = self.last_stable(self.status.high_watermark);
         let status = self.status;
         self.published.send_if_modified(|published| std::mem::replace(published, status) != status);
     }
@@ -516,6 +518,16 @@ impl Copy {
 enum Going {
     On,
     Ends,
+}
+
+/// Returns the offset after whole batches; `from` if there are none.
+fn end_of(batches: &[u8], from: i64) -> i64 {
+    let (mut at, mut end) = (0, from);
+    while let Some(Ok(header)) = batches.get(at..).map(BatchHeader::parse) {
+        end = header.next_offset();
+        at += header.size;
+    }
+    end
 }
 
 /// Answers, and passes on what must end the copy.

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 use super::groups::{self, Client};
 use super::versions::{self, PRODUCE_LEAST_KEPT};
-use super::{describe, fetch, group_offsets, metadata, offsets, produce, producer_id, topics};
+use super::{describe, fetch, group_offsets, metadata, offsets, produce, topics, transactions};
 use crate::broker::Broker;
 
 /// As Kafka's `socket.request.max.bytes`.
@@ -166,7 +166,19 @@ async fn serve_request(
         ApiKey::Metadata => request.encode(&metadata::metadata(broker, request.decode()?, version).await),
         ApiKey::CreateTopics => request.encode(&topics::create(broker, request.decode()?).await),
         ApiKey::DeleteTopics => request.encode(&topics::delete(broker, request.decode()?).await),
-        ApiKey::InitProducerId => request.encode(&producer_id::init(broker, &request.decode()?).await),
+        ApiKey::InitProducerId => {
+            request.encode(&transactions::init(broker, &request.decode()?, version).await)
+        }
+        ApiKey::AddPartitionsToTxn => {
+            request.encode(&transactions::add_partitions(broker, request.decode()?, version).await)
+        }
+        ApiKey::AddOffsetsToTxn => {
+            request.encode(&transactions::add_offsets(broker, request.decode()?, version).await)
+        }
+        ApiKey::TxnOffsetCommit => {
+            request.encode(&group_offsets::commit_in_transaction(broker, request.decode()?).await)
+        }
+        ApiKey::EndTxn => request.encode(&transactions::end(broker, request.decode()?, version).await),
         ApiKey::FindCoordinator => {
             request.encode(&groups::find_coordinator(broker, &request.decode()?, version).await)
         }

@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 use futures_util::future::select_all;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::fetch_request::FetchPartition;
-use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
-use kafka_protocol::messages::{BrokerId as WireBroker, FetchRequest, FetchResponse, TopicName};
+use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::{BrokerId as WireBroker, FetchRequest, FetchResponse, ProducerId, TopicName};
 use tokio::sync::watch;
 use tokio::time::timeout_at;
 
 use super::produce::not_here;
 use crate::broker::Broker;
-use crate::replica::Status;
 use crate::replica::handle::Records;
+use crate::replica::{Isolation, Status};
 
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// The most that one request reads, whatever the client requests.
@@ -31,7 +31,7 @@ pub async fn fetch(broker: &Broker, request: FetchRequest) -> FetchResponse {
     loop {
         let mut round = Round {
             broker,
-            read_committed: request.isolation_level == 1,
+            isolation: isolation(request.isolation_level),
             reads: if request.replica_id == DEBUGGER { Reads::Copy } else { Reads::Committed },
             left: usize::try_from(request.max_bytes).unwrap_or(0).min(BYTES_MAX),
             got: 0,
@@ -61,8 +61,15 @@ pub async fn fetch(broker: &Broker, request: FetchRequest) -> FetchResponse {
     }
 }
 
+/// The isolation level of a client that reads what committed transactions wrote.
+const READ_COMMITTED: i8 = 1;
 /// The replica that a client says to be which verifies copies, as Kafka's own tool does.
 const DEBUGGER: WireBroker = WireBroker(-2);
+
+/// Returns which records a client asks for by its isolation level.
+pub fn isolation(level: i8) -> Isolation {
+    if level == READ_COMMITTED { Isolation::Committed } else { Isolation::Uncommitted }
+}
 
 /// The records that are read.
 #[derive(Clone, Copy)]
@@ -76,7 +83,7 @@ enum Reads {
 /// One read of all partitions.
 struct Round<'a> {
     broker: &'a Broker,
-    read_committed: bool,
+    isolation: Isolation,
     reads: Reads,
     left: usize,
     got: usize,
@@ -89,14 +96,21 @@ impl Round<'_> {
         let answer = PartitionData::default()
             .with_partition_index(partition.partition)
             .with_preferred_read_replica(WireBroker(-1))
-            .with_aborted_transactions(self.read_committed.then(Vec::new));
+            .with_aborted_transactions((self.isolation == Isolation::Committed).then(Vec::new));
         match self.try_read(topic, partition).await {
             Ok(records) => {
                 self.left = self.left.saturating_sub(records.batches.len());
                 self.got += records.batches.len();
+                let aborted = records.aborted.iter().map(|aborted| {
+                    AbortedTransaction::default()
+                        .with_producer_id(ProducerId(aborted.producer_id))
+                        .with_first_offset(aborted.first_offset)
+                });
+                let aborted = (self.isolation == Isolation::Committed).then(|| aborted.collect());
                 answer
+                    .with_aborted_transactions(aborted)
                     .with_high_watermark(records.high_watermark)
-                    .with_last_stable_offset(records.high_watermark)
+                    .with_last_stable_offset(records.last_stable)
                     .with_log_start_offset(records.log_start)
                     .with_records(Some(records.batches))
             }
@@ -125,12 +139,13 @@ impl Round<'_> {
         let full = self.got > 0 && self.left == 0;
         let bytes_max = usize::try_from(partition.partition_max_bytes).unwrap_or(0).min(self.left);
         let records = match self.reads {
-            Reads::Committed => copy.read(partition.fetch_offset, bytes_max, epoch).await,
+            Reads::Committed => copy.read(partition.fetch_offset, bytes_max, self.isolation, epoch).await,
             Reads::Copy => copy.read_copy(partition.fetch_offset, bytes_max).await,
         };
         let mut records = records.map_err(|fault| fault.code())?;
         if full {
             records.batches.clear();
+            records.aborted.clear();
         }
         Ok(records)
     }

@@ -19,11 +19,14 @@ use super::metadata::{host_and_port, wire_broker};
 use crate::broker::{Broker, CHANGE_MAX};
 use crate::cluster::state::Assignment;
 use crate::group::{
-    GroupError, JoinRequest, Joined, MemberIds, OFFSETS_TOPIC, Protocol, Reply, partition_of,
+    Action, Coordinator, GroupError, JoinRequest, Joined, MemberIds, OFFSETS_TOPIC, Protocol, Reply, Token,
+    partition_of,
 };
 use crate::topic_settings::{CleanupPolicy, TopicSettings};
+use crate::transaction::TRANSACTIONS_TOPIC;
 
 const KIND_GROUP: i8 = 0;
+const KIND_TRANSACTION: i8 = 1;
 /// The first version of JoinGroup in which members receive their names before they may join.
 const JOIN_NAMES_FIRST: i16 = 4;
 /// The first version of FindCoordinator that has the kind of coordinator.
@@ -42,7 +45,7 @@ pub struct Client {
     pub address: SocketAddr,
 }
 
-/// Answers FindCoordinator; makes the internal topic if it does not exist.
+/// Answers FindCoordinator, of a group or a transactional id; makes the internal topic if it does not exist.
 pub async fn find_coordinator(
     broker: &Broker,
     request: &FindCoordinatorRequest,
@@ -51,13 +54,16 @@ pub async fn find_coordinator(
     let refused = |error: ResponseError| {
         FindCoordinatorResponse::default().with_error_code(error.code()).with_node_id(wire_broker(None))
     };
-    if version >= FIND_SAYS_KIND && request.key_type != KIND_GROUP {
-        return refused(ResponseError::InvalidRequest);
-    }
-    ensure_offsets_topic(broker).await;
+    let kind = if version >= FIND_SAYS_KIND { request.key_type } else { KIND_GROUP };
+    let topic = match kind {
+        KIND_GROUP => OFFSETS_TOPIC,
+        KIND_TRANSACTION => TRANSACTIONS_TOPIC,
+        _ => return refused(ResponseError::InvalidRequest),
+    };
+    ensure_topic(broker, topic).await;
     let number = partition_of(&request.key, i32::from(broker.config().options.offsets_partitions));
     let found = broker.controller().read(|state| {
-        let topic = state.topics.get(OFFSETS_TOPIC)?;
+        let topic = state.topics.get(topic)?;
         let leader = topic.partitions.get(usize::try_from(number).ok()?)?.leader?;
         Some((leader, state.brokers.get(&leader)?.address))
     });
@@ -73,8 +79,8 @@ pub async fn find_coordinator(
     }
 }
 
-async fn ensure_offsets_topic(broker: &Broker) {
-    if broker.controller().read(|state| state.topics.contains_key(OFFSETS_TOPIC)) {
+async fn ensure_topic(broker: &Broker, topic: &str) {
+    if broker.controller().read(|state| state.topics.contains_key(topic)) {
         return;
     }
     let options = &broker.config().options;
@@ -87,9 +93,9 @@ async fn ensure_offsets_topic(broker: &Broker) {
         ..TopicSettings::of(options, replication)
     };
     let deadline = Instant::now() + CHANGE_MAX;
-    if let Err(error) = broker.create_topic(OFFSETS_TOPIC, assignment, settings, deadline).await {
+    if let Err(error) = broker.create_topic(topic, assignment, settings, deadline).await {
         // Another broker was faster, or the client will be asked to retry.
-        tracing::debug!(%error, "the internal topic was not made");
+        tracing::debug!(%error, topic, "the internal topic was not made");
     }
 }
 
@@ -118,7 +124,7 @@ pub async fn join(
         protocols: protocols.collect(),
         member_ids: if version >= JOIN_NAMES_FIRST { MemberIds::Required } else { MemberIds::WithAnswer },
     };
-    let reply = broker.groups().call(move |groups, token, now| groups.join(asked, token, now)).await;
+    let reply = call(broker, move |groups, token, now| groups.join(asked, token, now)).await;
     match reply {
         Ok(Reply::Join(Ok(joined))) => joined_response(joined),
         Ok(Reply::Join(Err(error))) | Err(error) => {
@@ -134,6 +140,14 @@ pub async fn join(
         }
         Ok(_) => unexpected(JoinGroupResponse::default(), JoinGroupResponse::with_error_code),
     }
+}
+
+/// Runs an operation of the group coordinator.
+pub(super) async fn call(
+    broker: &Broker,
+    call: impl FnOnce(&mut Coordinator, Token, Instant) -> Vec<Action> + Send + 'static,
+) -> Result<Reply, GroupError> {
+    Ok(broker.groups().call(call).await?)
 }
 
 /// Returns the answer where the coordinator gave one of another kind than the request, which it never does.
@@ -161,10 +175,10 @@ pub async fn sync(broker: &Broker, request: SyncGroupRequest) -> SyncGroupRespon
         request.assignments.into_iter().map(|one| (one.member_id.to_string(), one.assignment)).collect();
     let (group, member) = (request.group_id.to_string(), request.member_id.to_string());
     let generation = request.generation_id;
-    let reply = broker
-        .groups()
-        .call(move |groups, token, now| groups.sync(&group, &member, generation, assignments, token, now))
-        .await;
+    let reply = call(broker, move |groups, token, now| {
+        groups.sync(&group, &member, generation, assignments, token, now)
+    })
+    .await;
     match reply {
         Ok(Reply::Sync(Ok(assignment))) => SyncGroupResponse::default().with_assignment(assignment),
         Ok(Reply::Sync(Err(error))) | Err(error) => {
@@ -178,10 +192,9 @@ pub async fn sync(broker: &Broker, request: SyncGroupRequest) -> SyncGroupRespon
 pub async fn heartbeat(broker: &Broker, request: HeartbeatRequest) -> HeartbeatResponse {
     let (group, member) = (request.group_id.to_string(), request.member_id.to_string());
     let generation = request.generation_id;
-    let reply = broker
-        .groups()
-        .call(move |groups, token, now| groups.heartbeat(&group, &member, generation, token, now))
-        .await;
+    let reply =
+        call(broker, move |groups, token, now| groups.heartbeat(&group, &member, generation, token, now))
+            .await;
     match reply {
         Ok(Reply::Heartbeat(Ok(()))) => HeartbeatResponse::default(),
         Ok(Reply::Heartbeat(Err(error))) | Err(error) => {
@@ -194,8 +207,7 @@ pub async fn heartbeat(broker: &Broker, request: HeartbeatRequest) -> HeartbeatR
 /// Answers LeaveGroup.
 pub async fn leave(broker: &Broker, request: LeaveGroupRequest) -> LeaveGroupResponse {
     let (group, member) = (request.group_id.to_string(), request.member_id.to_string());
-    let reply =
-        broker.groups().call(move |groups, token, now| groups.leave(&group, &member, token, now)).await;
+    let reply = call(broker, move |groups, token, now| groups.leave(&group, &member, token, now)).await;
     match reply {
         Ok(Reply::Leave(Ok(()))) => LeaveGroupResponse::default(),
         Ok(Reply::Leave(Err(error))) | Err(error) => {
@@ -216,7 +228,10 @@ pub async fn list(broker: &Broker) -> ListGroupsResponse {
             });
             ListGroupsResponse::default().with_groups(listed.collect())
         }
-        Ok(Err(error)) | Err(error) => ListGroupsResponse::default().with_error_code(error.code().code()),
+        Ok(Err(error)) => ListGroupsResponse::default().with_error_code(error.code().code()),
+        Err(stopped) => {
+            ListGroupsResponse::default().with_error_code(GroupError::from(stopped).code().code())
+        }
     }
 }
 
@@ -227,7 +242,7 @@ pub async fn describe(broker: &Broker, request: DescribeGroupsRequest) -> Descri
         let name = id.to_string();
         let answer = DescribedGroup::default().with_group_id(id).with_authorized_operations(i32::MIN);
         let described = broker.groups().look(move |groups, _| groups.describe(&name)).await;
-        groups.push(match described.and_then(|described| described) {
+        groups.push(match described.map_err(GroupError::from).and_then(|described| described) {
             Ok(group) => {
                 let members = group.members.into_iter().map(|member| {
                     DescribedGroupMember::default()

@@ -5,7 +5,7 @@
 //! - [`metadata`], [`topics`], [`describe`]: brokers, topics and their settings.
 //! - [`produce`], [`fetch`], [`offsets`]: records.
 //! - [`groups`], [`group_offsets`]: consumer groups and their committed offsets.
-//! - [`producer_id`]: producer ids.
+//! - [`transactions`]: producer ids, and transactions.
 //! - [`names`]: valid names of topics.
 
 pub mod connection;
@@ -17,6 +17,6 @@ pub mod metadata;
 pub mod names;
 pub mod offsets;
 pub mod produce;
-pub mod producer_id;
 pub mod topics;
+pub mod transactions;
 pub mod versions;

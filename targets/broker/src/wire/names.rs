@@ -1,6 +1,7 @@
 //! Valid names of topics.
 
 use crate::group::OFFSETS_TOPIC;
+use crate::transaction::TRANSACTIONS_TOPIC;
 
 /// Whether a topic may have that name: Kafka's rule.
 pub fn is_valid_topic(name: &str) -> bool {
@@ -12,7 +13,7 @@ pub fn is_valid_topic(name: &str) -> bool {
 
 /// Whether that topic is an internal one of the brokers.
 pub fn is_internal(name: &str) -> bool {
-    name == OFFSETS_TOPIC
+    name == OFFSETS_TOPIC || name == TRANSACTIONS_TOPIC
 }
 
 #[cfg(test)]

@@ -14,9 +14,10 @@ use kafka_protocol::messages::{
     TopicName,
 };
 
+use super::fetch::isolation;
 use super::produce::not_here;
 use crate::broker::Broker;
-use crate::replica::{PartitionHandle, Role, Status};
+use crate::replica::{Isolation, PartitionHandle, Role, Status};
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -28,12 +29,13 @@ const KNOWS_NOT_AVAILABLE: i16 = 5;
 
 /// Answers ListOffsets.
 pub async fn list(broker: &Broker, request: ListOffsetsRequest, version: i16) -> ListOffsetsResponse {
+    let isolation = isolation(request.isolation_level);
     let mut topics = Vec::new();
     for topic in request.topics {
         let mut partitions = Vec::new();
         for asked in topic.partitions {
             let answer = ListOffsetsPartitionResponse::default().with_partition_index(asked.partition_index);
-            partitions.push(match look_up(broker, &topic.name, &asked, version).await {
+            partitions.push(match look_up(broker, &topic.name, &asked, isolation, version).await {
                 Ok(found) => answer
                     .with_offset(found.offset)
                     .with_timestamp(found.timestamp)
@@ -73,6 +75,7 @@ async fn look_up(
     broker: &Broker,
     topic: &TopicName,
     asked: &ListOffsetsPartition,
+    isolation: Isolation,
     version: i16,
 ) -> Result<Found, ResponseError> {
     let (copy, status, leader_epoch) =
@@ -91,14 +94,18 @@ async fn look_up(
             ResponseError::LeaderNotAvailable
         });
     }
+    let end = match isolation {
+        Isolation::Uncommitted => status.high_watermark,
+        Isolation::Committed => status.last_stable,
+    };
     if asked.timestamp == LATEST {
-        return Ok(Found { offset: status.high_watermark, timestamp: NONE, leader_epoch });
+        return Ok(Found { offset: end, timestamp: NONE, leader_epoch });
     }
     if asked.timestamp < 0 {
         return Err(ResponseError::UnsupportedVersion);
     }
     let found = copy.offset_for_time(asked.timestamp).await.map_err(|fault| fault.code())?;
-    Ok(match found.filter(|found| found.offset < status.high_watermark) {
+    Ok(match found.filter(|found| found.offset < end) {
         Some(found) => Found { offset: found.offset, timestamp: found.timestamp, leader_epoch },
         None => Found { offset: NONE, timestamp: NONE, leader_epoch: -1 },
     })

@@ -35,11 +35,6 @@ pub async fn produce(broker: &Broker, request: ProduceRequest) -> Option<Produce
         -1 => Ok(Acks::All),
         _ => Err(ResponseError::InvalidRequiredAcks),
     };
-    // Transactions are not implemented, and records that belong to one must not be read as if they did not.
-    let acks = match request.transactional_id {
-        Some(_) => Err(ResponseError::InvalidTxnState),
-        None => acks,
-    };
     let wait = Duration::from_millis(request.timeout_ms.max(0) as u64).min(WAIT_MAX);
     let topics = request.topic_data.into_iter().map(async |topic| {
         let name = topic.name;

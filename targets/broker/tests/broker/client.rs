@@ -179,19 +179,7 @@ impl Client {
         from: i64,
         wait_ms: i32,
     ) -> io::Result<Result<(Vec<(i64, String)>, i64), i16>> {
-        let asked = FetchPartition::default()
-            .with_partition(partition)
-            .with_fetch_offset(from)
-            .with_current_leader_epoch(-1)
-            .with_partition_max_bytes(1 << 20);
-        let topic = FetchTopic::default().with_topic(topic_name(topic)).with_partitions(vec![asked]);
-        let request = FetchRequest::default()
-            .with_replica_id((-1).into())
-            .with_max_wait_ms(wait_ms)
-            .with_min_bytes(1)
-            .with_max_bytes(4 << 20)
-            .with_session_epoch(-1)
-            .with_topics(vec![topic]);
+        let request = fetch_request(topic, partition, from, wait_ms);
         let answer = self.ask(&request, 11).await?;
         let answer = &answer.responses[0].partitions[0];
         if answer.error_code != 0 {
@@ -200,6 +188,41 @@ impl Client {
         let batches = answer.records.clone().unwrap_or_default();
         let values = values(&batches).into_iter().filter(|(offset, _)| *offset >= from).collect();
         Ok(Ok((values, answer.high_watermark)))
+    }
+
+    /// Fetches once from the start, for a reader of committed records: the values that count, and the last stable offset.
+    pub async fn fetch_committed(
+        &mut self,
+        topic: &str,
+        partition: i32,
+    ) -> io::Result<Result<(Vec<String>, i64), i16>> {
+        let request = fetch_request(topic, partition, 0, 0).with_isolation_level(1);
+        let answer = self.ask(&request, 11).await?;
+        let answer = &answer.responses[0].partitions[0];
+        if answer.error_code != 0 {
+            return Ok(Err(answer.error_code));
+        }
+        let mut aborted: Vec<(i64, i64)> = answer
+            .aborted_transactions
+            .iter()
+            .flatten()
+            .map(|aborted| (aborted.producer_id.0, aborted.first_offset))
+            .collect();
+        let mut rest = answer.records.clone().unwrap_or_default();
+        let mut found = Vec::new();
+        while !rest.is_empty() {
+            let header = BatchHeader::verify(&rest).unwrap();
+            let batch = rest.split_to(header.size);
+            let is_aborted = |(producer, first): &(i64, i64)| {
+                *producer == header.producer_id && *first <= header.base_offset
+            };
+            if header.is_control() {
+                aborted.retain(|aborted| !is_aborted(aborted));
+            } else if !aborted.iter().any(is_aborted) {
+                found.extend(values(&batch).into_iter().map(|(_, value)| value));
+            }
+        }
+        Ok(Ok((found, answer.last_stable_offset)))
     }
 
     /// Everything there is from the start: values with their offsets.
@@ -236,6 +259,22 @@ impl Client {
     }
 }
 
+fn fetch_request(topic: &str, partition: i32, from: i64, wait_ms: i32) -> FetchRequest {
+    let asked = FetchPartition::default()
+        .with_partition(partition)
+        .with_fetch_offset(from)
+        .with_current_leader_epoch(-1)
+        .with_partition_max_bytes(1 << 20);
+    let topic = FetchTopic::default().with_topic(topic_name(topic)).with_partitions(vec![asked]);
+    FetchRequest::default()
+        .with_replica_id((-1).into())
+        .with_max_wait_ms(wait_ms)
+        .with_min_bytes(1)
+        .with_max_bytes(4 << 20)
+        .with_session_epoch(-1)
+        .with_topics(vec![topic])
+}
+
 /// Returns the values in whole batches, with their offsets; a tombstone reads as "".
 pub fn values(batches: &Bytes) -> Vec<(i64, String)> {
     let mut found = Vec::new();
@@ -244,7 +283,7 @@ pub fn values(batches: &Bytes) -> Vec<(i64, String)> {
         let Some(batch) = batches.get(at..at + header.size) else { break };
         for record in records(&header, batch) {
             let record = record.unwrap();
-            let value = String::from_utf8(record.value.unwrap_or_default().to_vec()).unwrap();
+            let value = String::from_utf8_lossy(record.value.unwrap_or_default()).into_owned();
             found.push((header.base_offset + i64::from(record.offset_delta), value));
         }
         at += header.size;
@@ -277,7 +316,7 @@ impl Client {
 }
 
 /// Now, milliseconds since 1970: records that look older would be removed.
-fn now_ms() -> i64 {
+pub fn now_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     i64::try_from(since.as_millis()).unwrap()
 }

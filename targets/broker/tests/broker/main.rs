@@ -9,6 +9,7 @@ mod idempotence;
 mod proxy;
 mod replication;
 mod single;
+mod transactions;
 
 /// Not a test: the program of a broker. The tests start their brokers as processes by running this one
 /// function of the test binary again, with the broker's configuration in the environment; without it the

@@ -2,4 +2,5 @@
 
 mod invariants;
 mod scenarios;
+mod transactions;
 mod world;

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use duress_broker::group::{
-    Action, CommitFence, Committed, Coordinator, Departure, GroupError, GroupOptions, JoinRequest, Joined,
-    MemberIds, OffsetsOnLoad, Protocol, Reply, Token, TopicPartition, WriteId, partition_of,
+    Action, CommitFence, Committed, Content, Coordinator, Departure, GroupError, GroupOptions, JoinRequest,
+    Joined, MemberIds, OffsetsOnLoad, Protocol, Reply, Stability, Token, TopicPartition,
+    TransactionalOffsets, WriteId, partition_of,
 };
 use duress_broker::log::OwnRecord;
 
@@ -25,6 +26,7 @@ pub fn options() -> GroupOptions {
         departure: Departure::LeavesOffsets,
         offsets_on_load: OffsetsOnLoad::Replayed,
         commit_fence: CommitFence::Generation,
+        transactional_offsets: TransactionalOffsets::WithTransaction,
     }
 }
 
@@ -108,9 +110,10 @@ impl World {
 
     fn load(&mut self) {
         let mut load = self.coordinator.begin_load(partition_of(GROUP, self.options.partitions));
-        assert_eq!(self.coordinator.fetch(GROUP, None), Err(GroupError::Loading));
+        assert_eq!(self.coordinator.fetch(GROUP, None, Stability::Any), Err(GroupError::Loading));
         for (offset, record) in (0..).zip(&self.log) {
-            load.replay(record.key.as_ref().unwrap(), record.value.as_deref(), offset, self.now).unwrap();
+            load.replay(record.key.as_ref().unwrap(), record.value.as_deref(), offset, None, self.now)
+                .unwrap();
         }
         self.coordinator.finish_load(load, self.now);
     }
@@ -160,10 +163,11 @@ impl World {
     pub fn take(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Append { write, partition, records } => {
+                Action::Append { write, partition, content: Content::Records(records) } => {
                     assert_eq!(partition, partition_of(GROUP, self.options.partitions));
                     self.appending.push_back((write, records));
                 }
+                Action::Append { content, .. } => panic!("{content:?} of no member"),
                 Action::FindHighWatermarks { partitions, .. } => self.asked.extend(partitions),
                 Action::Reply(token, reply) => {
                     assert!(self.open.remove(&token), "{token:?} is answered once");
@@ -360,7 +364,7 @@ impl World {
     }
 
     pub fn committed(&self, partition: i32) -> Option<i64> {
-        let fetched = self.coordinator.fetch(GROUP, Some(&[at(partition)])).unwrap();
+        let fetched = self.coordinator.fetch(GROUP, Some(&[at(partition)]), Stability::Any).unwrap();
         fetched[0].1.as_ref().map(|committed| committed.offset)
     }
 }

@@ -6,4 +6,5 @@ mod model;
 mod retention;
 mod sequences;
 mod torn_tail;
+mod transactions;
 mod wire;

@@ -27,7 +27,9 @@ use tokio::time::Instant;
 
 use crate::client::Clients;
 use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady, TimeOuts};
-use crate::kafka::{Acks, ClientOptions, Committing, Idempotence, NewTopic, clients, create_topics};
+use crate::kafka::{
+    Acks, ClientOptions, Committing, Idempotence, NewTopic, Processing, clients, create_topics,
+};
 use crate::place::Place;
 use crate::replica::ReplicaCopy;
 use crate::scenario::Scenario;
@@ -59,7 +61,7 @@ impl Broker {
                     .to_owned(),
                 offer,
                 lacks: Vec::new(),
-                vocabularies: vec!["log".to_owned(), "table".to_owned()],
+                vocabularies: vec!["log".to_owned(), "table".to_owned(), "stream".to_owned()],
                 scenarios: Scenario::built_in(include_str!("scenarios.toml")),
                 nodes: USUAL_NODES,
                 durable: true,
@@ -85,6 +87,7 @@ impl System for Broker {
                 idempotence: settings.word("idempotent")?,
                 retries: settings.whole("retries")?,
                 committing: settings.word("commit")?,
+                processing: settings.word("processing")?,
                 session: settings.millis("member-session-ms")?,
             },
             min_insync: settings.whole("min-insync")?,
@@ -131,6 +134,9 @@ impl BrokerOptions {
         same_records && same_tables
     }
 }
+
+/// The workload whose workers process messages.
+const STREAM: &str = "stream";
 
 /// Whether a replica that is not in sync may lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -191,13 +197,21 @@ impl Deployment for BrokerCluster {
         &self.topology
     }
 
-    fn promise(&self, _: &str) -> Promise {
+    fn promise(&self, workload: &str) -> Promise {
         let BrokerOptions { client, unclean, fsync, .. } = self.options;
         // Whether a record, or a group's committed offset, may be gone although a quorum had acknowledged it.
         let forgetful = unclean == Unclean::On || fsync == Fsync::Never;
         let lost = forgetful || client.acks != Acks::All;
         let sent_again = client.idempotence == Idempotence::Off && client.retries > 0;
         let before = client.committing == Committing::Before;
+        if workload == STREAM {
+            let repeated = sent_again || forgetful || client.processing == Processing::AtLeastOnce;
+            let processed = Delivery::of(lost.into(), repeated.into());
+            return Promise::Messages {
+                stored: Delivery::of(lost.into(), sent_again.into()),
+                consumed: processed,
+            };
+        }
         Promise::Messages {
             stored: Delivery::of(lost.into(), sent_again.into()),
             consumed: Delivery::of((lost || before).into(), (sent_again || forgetful || !before).into()),
@@ -291,6 +305,7 @@ mod tests {
                 idempotence: Idempotence::On,
                 retries: 3,
                 committing: Committing::After,
+                processing: Processing::ExactlyOnce,
                 session: Duration::from_secs(6),
             },
             min_insync: 2,

@@ -8,7 +8,7 @@ pub(super) const TABLE_CONFIG: [(&str, &str); 3] =
     [("cleanup.policy", "compact"), ("segment.bytes", "1024"), ("min.cleanable.dirty.ratio", "0.1")];
 
 /// The names of the clients' options, in the order in which they are listed.
-const NAMES: [&str; 5] = ["acks", "idempotent", "retries", "commit", "member-session-ms"];
+const NAMES: [&str; 6] = ["acks", "idempotent", "retries", "commit", "processing", "member-session-ms"];
 
 /// Whether `name` is an option of the clients, which nodes do not know.
 pub(super) fn is_of_clients(name: &str) -> bool {
@@ -25,7 +25,7 @@ pub(super) fn client_options(modes: &[String]) -> Vec<OptionSpec> {
         modes: modes.to_vec(),
         drawn: Vec::new(),
     };
-    let [acks, idempotent, retries, commit, session] = NAMES;
+    let [acks, idempotent, retries, commit, processing, session] = NAMES;
     vec![
         option(
             acks,
@@ -54,6 +54,12 @@ pub(super) fn client_options(modes: &[String]) -> Vec<OptionSpec> {
             "after",
             "when a member of a group commits polled messages: with the next poll, before it returns them, or by commit \
              operations only",
+        ),
+        option(
+            processing,
+            Values::words(["exactly-once", "at-least-once"]),
+            "exactly-once",
+            "how the workers of a stream process: outputs and offsets in one transaction, or offsets after the outputs",
         ),
         option(
             session,

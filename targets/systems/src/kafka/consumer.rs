@@ -15,8 +15,9 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::kafka::cluster::{Cluster, share};
-use crate::kafka::fetch::{self, Fetched};
+use crate::kafka::fetch::{self, Fetched, Isolation};
 use crate::kafka::group::{Joined, Membership};
+use crate::kafka::offsets::Stability;
 use crate::kafka::partition::Partition;
 use crate::outcome::{CauseKind, RequestError};
 
@@ -162,7 +163,7 @@ impl Consumer {
         let (positions, portions) = match &mut self.source {
             Source::Nothing => return Ok(Polled::new()),
             Source::Assigned(positions) => {
-                let portions = fetch::fetch(cluster, positions, deadline).await?;
+                let portions = fetch::fetch(cluster, positions, Isolation::Uncommitted, deadline).await?;
                 (positions, portions)
             }
             Source::Subscribed(subscribed) => {
@@ -172,7 +173,7 @@ impl Consumer {
                 }
                 let _ = subscribed.membership.keep_alive(cluster, share(deadline, 3)).await;
                 let positions = subscribed.positions(cluster, deadline).await?.clone();
-                let portions = fetch::fetch(cluster, &positions, deadline).await?;
+                let portions = fetch::fetch(cluster, &positions, Isolation::Uncommitted, deadline).await?;
                 let next = portions.iter().map(|(partition, portion)| (partition.clone(), portion.next));
                 subscribed.consumed.extend(next.clone());
                 subscribed.uncommitted.extend(next.clone());
@@ -245,7 +246,7 @@ impl Subscribed {
         let positions = match self.positions.take() {
             Some(positions) => positions,
             None => {
-                let committed = self.membership.committed(cluster, deadline).await?;
+                let committed = self.membership.committed(cluster, Stability::Any, deadline).await?;
                 let assigned = self.membership.assignment().unwrap_or_default().iter();
                 let position = |partition: &Partition| committed.get(partition).copied().unwrap_or(0);
                 assigned.map(|partition| (partition.clone(), position(partition))).collect()

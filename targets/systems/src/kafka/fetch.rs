@@ -1,7 +1,8 @@
 //! Reads partitions from given positions: one request to each leader, all at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,6 +34,12 @@ const PARTITION_RECORDS_MAX: usize = 500;
 /// A batch's header, in bytes, up to and including its last offset.
 const HEADER_BYTES: usize = 27;
 
+/// The place of a batch's attributes, and two of them; the place of its producer's id.
+const ATTRIBUTES: Range<usize> = 21..23;
+const TRANSACTIONAL: i16 = 1 << 4;
+const CONTROL: i16 = 1 << 5;
+const PRODUCER: Range<usize> = 43..51;
+
 /// A record that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fetched {
@@ -53,6 +60,15 @@ pub(super) struct Portion {
     pub(super) next: u64,
 }
 
+/// Which records of transactions are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Isolation {
+    /// All of them.
+    Uncommitted,
+    /// Those of committed ones, up to the first whose transaction is open.
+    Committed,
+}
+
 /// Reads each partition from its position on; partitions without records are not in the result.
 ///
 /// A position before the beginning of a log, whose head was deleted, moves to the beginning. One past its end
@@ -64,6 +80,7 @@ pub(super) struct Portion {
 pub(super) async fn fetch(
     cluster: &mut Cluster,
     positions: &BTreeMap<Partition, u64>,
+    isolation: Isolation,
     deadline: Instant,
 ) -> Result<BTreeMap<Partition, Portion>, RequestError> {
     let mut portions = BTreeMap::new();
@@ -88,7 +105,7 @@ pub(super) async fn fetch(
             async move {
                 let answer = async {
                     let mut connection = connection.await?;
-                    let answer = connection.call(&request(&wanted, patience), patience).await?;
+                    let answer = connection.call(&request(&wanted, isolation, patience), patience).await?;
                     Ok((connection, answer))
                 };
                 (address, answer.await, wanted)
@@ -149,7 +166,7 @@ pub(super) async fn fetch(
     }
 }
 
-fn request(wanted: &[(&Partition, u64, Leader)], deadline: Instant) -> FetchRequest {
+fn request(wanted: &[(&Partition, u64, Leader)], isolation: Isolation, deadline: Instant) -> FetchRequest {
     let items = wanted.iter().map(|(partition, position, leader)| (*partition, (*position, leader.epoch)));
     let topics = by_topic(items).into_iter().map(|(topic, partitions)| {
         let partitions = partitions.into_iter().map(|(index, (position, epoch))| {
@@ -169,6 +186,7 @@ fn request(wanted: &[(&Partition, u64, Leader)], deadline: Instant) -> FetchRequ
         .with_min_bytes(1)
         .with_max_bytes(RESPONSE_BYTES_MAX)
         .with_session_epoch(-1)
+        .with_isolation_level(i8::from(isolation == Isolation::Committed))
         .with_topics(topics.collect())
 }
 
@@ -186,8 +204,14 @@ fn portion(partition: &Partition, position: u64, data: &PartitionData) -> Result
     check(Asked::Other, data.error_code, &format!("reading {partition} from {position}"))?;
     let mut portion = Portion { records: Vec::new(), next: position };
     let mut rest = data.records.clone().unwrap_or_default();
+    let mut aborted = Aborted::new(data);
     while let Some((mut batch, last_offset)) = next_batch(&mut rest) {
+        let counts = aborted.counts(&batch, last_offset);
         if last_offset < position {
+            continue;
+        }
+        if !counts {
+            portion.next = portion.next.max(last_offset + 1);
             continue;
         }
         let decoded = RecordBatchDecoder::decode(&mut batch).map_err(|cause| {
@@ -209,6 +233,42 @@ fn portion(partition: &Partition, position: u64, data: &PartitionData) -> Result
         portion.next = portion.next.max(last_offset + 1);
     }
     Ok(portion)
+}
+
+/// The aborted transactions that records are part of, as a broker tells with them.
+struct Aborted {
+    /// Each transaction's producer and first offset, by offset; the next one last.
+    begin: Vec<(i64, i64)>,
+    /// The producers that are in the midst of one.
+    within: BTreeSet<i64>,
+}
+
+impl Aborted {
+    /// Returns those of an answer; none unless committed records were asked for.
+    fn new(data: &PartitionData) -> Self {
+        let told = data.aborted_transactions.iter().flatten();
+        let mut begin: Vec<(i64, i64)> = told.map(|one| (one.first_offset, one.producer_id.0)).collect();
+        begin.sort_unstable_by(|one, other| other.cmp(one));
+        Self { begin, within: BTreeSet::new() }
+    }
+
+    /// Takes note of the next batch, and returns whether its records count.
+    fn counts(&mut self, batch: &[u8], last_offset: u64) -> bool {
+        while let Some((_, producer)) =
+            self.begin.pop_if(|(first, _)| u64::try_from(*first).is_ok_and(|first| first <= last_offset))
+        {
+            self.within.insert(producer);
+        }
+        let field = |at: Range<usize>| batch.get(at).unwrap_or_default();
+        let attributes = field(ATTRIBUTES).try_into().map_or(0, i16::from_be_bytes);
+        let producer = field(PRODUCER).try_into().map_or(-1, i64::from_be_bytes);
+        let is_part = attributes & TRANSACTIONAL != 0 && self.within.contains(&producer);
+        if attributes & CONTROL != 0 {
+            // A producer has one transaction at a time, and this is its marker.
+            self.within.remove(&producer);
+        }
+        !is_part
+    }
 }
 
 /// Splits off the next batch, with its last offset. Bytes after the last whole batch were cut off by the size

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use crate::kafka::assignor;
 use crate::kafka::cluster::Cluster;
-use crate::kafka::offsets::{self, Member, Refused};
+use crate::kafka::offsets::{self, Coordinates, Member, Refused, Stability};
 use crate::kafka::partition::{Partition, text, topic_name};
 use crate::kafka::refusal::{Asked, check};
 use crate::outcome::{CauseKind, RequestError};
@@ -221,6 +221,11 @@ impl Membership {
         committed.map_err(|refused| self.heed_refusal(refused))
     }
 
+    /// Its identity in the group.
+    pub(super) fn member(&self) -> &Member {
+        &self.member
+    }
+
     /// Asks for the offsets committed in the partitions that it reads.
     ///
     /// # Errors
@@ -228,12 +233,20 @@ impl Membership {
     pub(super) async fn committed(
         &mut self,
         cluster: &mut Cluster,
+        stability: Stability,
         deadline: Instant,
     ) -> Result<BTreeMap<Partition, u64>, RequestError> {
         let coordinator = self.coordinator(cluster, deadline).await?;
         let partitions = self.assignment().unwrap_or_default();
-        let committed =
-            offsets::committed(cluster, coordinator, self.member.group, Some(partitions), deadline).await;
+        let committed = offsets::committed(
+            cluster,
+            coordinator,
+            self.member.group,
+            Some(partitions),
+            stability,
+            deadline,
+        )
+        .await;
         committed.map_err(|refused| self.heed_refusal(refused))
     }
 
@@ -257,7 +270,11 @@ impl Membership {
         check(Asked::Other, answer.error_code, "leaving the group")
     }
 
-    async fn coordinator(
+    /// Returns the group's coordinator.
+    ///
+    /// # Errors
+    /// A [`RequestError`].
+    pub(super) async fn coordinator(
         &mut self,
         cluster: &mut Cluster,
         deadline: Instant,
@@ -265,12 +282,14 @@ impl Membership {
         if let Some(coordinator) = self.coordinator {
             return Ok(coordinator);
         }
-        let found = offsets::find_coordinator(cluster, self.member.group, deadline).await?;
+        let found =
+            offsets::find_coordinator(cluster, Coordinates::Group, self.member.group, deadline).await?;
         self.coordinator = Some(found);
         Ok(found)
     }
 
-    fn heed_refusal(&mut self, refused: Refused) -> RequestError {
+    /// Reacts to a refusal of the coordinator.
+    pub(super) fn heed_refusal(&mut self, refused: Refused) -> RequestError {
         match refused.code {
             Some(code) => self.heed(code),
             None => self.coordinator = None,

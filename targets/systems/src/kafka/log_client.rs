@@ -27,6 +27,7 @@ use crate::kafka::ClientOptions;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::consumer::{Consumer, Polled};
 use crate::kafka::fetch::Fetched;
+use crate::kafka::offsets::{Coordinates, Stability};
 use crate::kafka::partition::Partition;
 use crate::kafka::producer::{Body, Producer};
 use crate::kafka::{fetch, offsets};
@@ -118,8 +119,10 @@ impl LogClient {
             }
             Log::Commit(_) => Log::Commit(Some(named(consumer.commit(cluster, deadline).await?))),
             Log::Committed(_) => {
-                let coordinator = offsets::find_coordinator(cluster, GROUP, deadline).await?;
-                let committed = offsets::committed(cluster, coordinator, GROUP, None, deadline).await;
+                let coordinator =
+                    offsets::find_coordinator(cluster, Coordinates::Group, GROUP, deadline).await?;
+                let committed =
+                    offsets::committed(cluster, coordinator, GROUP, None, Stability::Any, deadline).await;
                 Log::Committed(Some(named(committed.map_err(|refused| refused.error)?)))
             }
             Log::EndOffsets(_) => {

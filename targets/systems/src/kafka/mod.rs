@@ -3,7 +3,7 @@
 //! The codec is a crate's; everything that decides the outcome of an operation is here, since a client that
 //! repeats a request by itself, or calls an error definite that is not, would falsify the history.
 //!
-//! - [`LogClient`] and [`TableClient`] are called by the workloads, [`create_topics`] makes their topics;
+//! - [`LogClient`], [`TableClient`] and [`StreamClient`] are called by the workloads, [`create_topics`] makes their topics;
 //! - beneath them: a producer, a consumer with its group membership, and the view of the cluster they share,
 //!   with one connection to each broker in use.
 //!
@@ -38,6 +38,13 @@
 //! and NOT_COORDINATOR leave it open: Kafka's coordinator answers so when the append of a commit to its own log fails,
 //! with NOT_ENOUGH_REPLICAS_AFTER_APPEND and NOT_LEADER_OR_FOLLOWER too (`GroupMetadataManager`).
 //!
+//! An attempt to process inputs in a transaction is `Fail` unless the request to commit it was made: whatever it left open
+//! is aborted. That request is `Fail` where the coordinator finds before it writes that it may not be done
+//! (COORDINATOR_LOAD_IN_PROGRESS, CONCURRENT_TRANSACTIONS, INVALID_PRODUCER_EPOCH, PRODUCER_FENCED,
+//! INVALID_PRODUCER_ID_MAPPING, INVALID_TXN_STATE, INVALID_REQUEST, UNSUPPORTED_VERSION and the failed authorization), and
+//! open where it does not answer or answers otherwise. Requests that an earlier transaction, which is still ending, makes
+//! the coordinator refuse (CONCURRENT_TRANSACTIONS) are repeated, but for that to end one: they have had no effect.
+//!
 //! A poll is a read even if it commits the messages of earlier polls: it returns messages only if it is
 //! answered.
 //!
@@ -60,14 +67,17 @@ mod offsets;
 mod partition;
 mod producer;
 mod refusal;
+mod stream_client;
 mod table_client;
 mod topics;
+mod transaction;
 mod versions;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use duress_history::log::Log;
+use duress_history::stream::Stream;
 use duress_history::table::Table;
 
 use crate::client::{Addresses, Clients};
@@ -81,15 +91,19 @@ pub(crate) use metadata::{Leadership, Replicas};
 pub(crate) use metadata::{Metadata, metadata};
 pub(crate) use partition::Partition;
 pub use producer::{Acks, Idempotence};
+pub use stream_client::{Processing, StreamClient};
 pub use table_client::TableClient;
 pub use topics::{NewTopic, create_topics};
 
 /// Returns clients of every system that speaks the Kafka protocol.
 pub(crate) fn clients(address: Addresses, options: ClientOptions) -> Clients {
-    let (log, table) = (Arc::clone(&address), address);
+    let (log, stream, table) = (Arc::clone(&address), Arc::clone(&address), address);
     Clients::default()
         .with::<Log>(move |seat| {
             Ok(Box::new(LogClient::new(seat.place, log(&seat.node)?, options, seat.timeout)))
+        })
+        .with::<Stream>(move |seat| {
+            Ok(Box::new(StreamClient::new(seat.place, stream(&seat.node)?, options, seat.timeout)))
         })
         .with::<Table>(move |seat| {
             Ok(Box::new(TableClient::new(seat.place, table(&seat.node)?, options, seat.timeout)))
@@ -107,6 +121,8 @@ pub struct ClientOptions {
     pub retries: u32,
     /// When a member of the group commits.
     pub committing: Committing,
+    /// How workers process a stream.
+    pub processing: Processing,
     /// After how long without a sign of life a member is taken for dead.
     pub session: Duration,
 }

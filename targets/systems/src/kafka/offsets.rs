@@ -28,18 +28,41 @@ pub(super) struct Member {
     pub(super) generation: i32,
 }
 
-/// Asks where the coordinator of `group` is.
+/// Whether committed offsets are wanted that an open transaction may replace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stability {
+    /// No: the request is refused, and may be repeated. OffsetFetch says so from version 7 on.
+    Required,
+    /// Yes.
+    Any,
+}
+
+/// The kind of a coordinator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Coordinates {
+    /// A group, by its name.
+    Group,
+    /// A transactional id.
+    Transactions,
+}
+
+/// Asks where the coordinator of a group or of a transactional id is.
 ///
 /// # Errors
 /// A [`RequestError`].
 pub(super) async fn find_coordinator(
     cluster: &mut Cluster,
-    group: &str,
+    kind: Coordinates,
+    name: &str,
     deadline: Instant,
 ) -> Result<SocketAddr, RequestError> {
-    let request = FindCoordinatorRequest::default().with_key(text(group)).with_key_type(0);
+    let key_type = match kind {
+        Coordinates::Group => 0,
+        Coordinates::Transactions => 1,
+    };
+    let request = FindCoordinatorRequest::default().with_key(text(name)).with_key_type(key_type);
     let answer: FindCoordinatorResponse = cluster.call_any(&request, deadline).await?;
-    check(Asked::Other, answer.error_code, "finding the group's coordinator")?;
+    check(Asked::Other, answer.error_code, "finding the coordinator")?;
     advertised(answer.host.as_str(), answer.port).ok_or_else(|| {
         let text = format!("the coordinator is reported at {}:{}", answer.host.as_str(), answer.port);
         RequestError::open(CauseKind::Unreadable, text)
@@ -102,6 +125,7 @@ pub(super) async fn committed(
     coordinator: SocketAddr,
     group: &str,
     partitions: Option<&[Partition]>,
+    stability: Stability,
     deadline: Instant,
 ) -> Result<BTreeMap<Partition, u64>, Refused> {
     let topics = partitions.map(|partitions| {
@@ -113,7 +137,10 @@ pub(super) async fn committed(
         });
         topics.collect()
     });
-    let request = OffsetFetchRequest::default().with_group_id(GroupId(text(group))).with_topics(topics);
+    let request = OffsetFetchRequest::default()
+        .with_group_id(GroupId(text(group)))
+        .with_require_stable(stability == Stability::Required)
+        .with_topics(topics);
     let answer = cluster.call(coordinator, &request, deadline).await?;
     let about = "asking for committed offsets";
     let refused = |code| move |error| Refused { error, code: Some(code) };

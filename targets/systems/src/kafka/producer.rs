@@ -4,6 +4,7 @@
 //! idempotence its sequence numbers let the broker see that it has it already; without, it may append it twice.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -20,7 +21,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::kafka::cluster::{Cluster, share};
 use crate::kafka::connection::as_definite;
-use crate::kafka::partition::{Partition, topic_name};
+use crate::kafka::partition::{Partition, text, topic_name};
 use crate::kafka::refusal::{Asked, check, refusal};
 use crate::outcome::{CauseKind, Reach, RequestError};
 
@@ -74,9 +75,20 @@ pub(super) struct Producer {
 
 /// The identity of an idempotent producer in a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity {
-    id: i64,
-    epoch: i16,
+pub(super) struct Identity {
+    /// The producer's number.
+    pub(super) id: i64,
+    /// Its epoch.
+    pub(super) epoch: i16,
+}
+
+/// Whether a batch is part of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Within {
+    /// It is not.
+    Nothing,
+    /// It is.
+    Transaction,
 }
 
 impl Producer {
@@ -101,7 +113,7 @@ impl Producer {
     ) -> Result<Option<Offset>, RequestError> {
         let identity = self.identity(cluster, deadline).await.map_err(as_definite)?;
         let sequence = self.sequences.get(partition).copied().unwrap_or(0);
-        let batch = encode(bodies, identity.map(|identity| (identity, sequence)))?;
+        let batch = encode(bodies, identity.map(|identity| (identity, sequence)), Within::Nothing)?;
         let mut retries_left = self.retries;
         let mut reach = Reach::Nothing;
         let mut backoff = RETRY_BACKOFF;
@@ -186,38 +198,71 @@ impl Producer {
             cluster.keep(leader.address, connection);
             return Ok(None);
         }
-        let answer = cluster.call(leader.address, &request, deadline).await?;
-        let answer =
-            answer.responses.iter().flat_map(|topic| &topic.partition_responses).next().ok_or_else(|| {
-                RequestError::open(CauseKind::Unreadable, "a response to Produce about no partition")
-            })?;
-        match answer.error_code {
-            0 => Ok(u64::try_from(answer.base_offset).ok().map(Offset)),
-            // It was there already, and the broker does not remember where: only this producer has this number.
-            code if code == ResponseError::DuplicateSequenceNumber.code() => Ok(None),
-            code => Err(Failure {
-                error: refusal(Asked::Produce, code, &format!("sending to {partition}")),
-                again: Again::of(code),
-            }),
-        }
+        produce(cluster, leader.address, &request, partition, deadline).await
     }
 
     fn request(&self, partition: &Partition, batch: &Bytes, deadline: Instant) -> ProduceRequest {
-        let data =
-            PartitionProduceData::default().with_index(partition.index).with_records(Some(batch.clone()));
-        let topic = TopicProduceData::default()
-            .with_name(topic_name(&partition.topic))
-            .with_partition_data(vec![data]);
-        let left_ms = deadline.saturating_duration_since(Instant::now()).as_millis();
-        ProduceRequest::default()
-            .with_acks(match self.acks {
-                Acks::None => 0,
-                Acks::Leader => 1,
-                Acks::All => -1,
-            })
-            .with_timeout_ms(i32::try_from(left_ms).unwrap_or(i32::MAX))
-            .with_topic_data(vec![topic])
+        request(partition, batch, deadline).with_acks(match self.acks {
+            Acks::None => 0,
+            Acks::Leader => 1,
+            Acks::All => -1,
+        })
     }
+}
+
+/// Sends one request about one batch, which has an answer.
+async fn produce(
+    cluster: &mut Cluster,
+    leader: SocketAddr,
+    request: &ProduceRequest,
+    partition: &Partition,
+    deadline: Instant,
+) -> Result<Option<Offset>, Failure> {
+    let answer = cluster.call(leader, request, deadline).await?;
+    let answer =
+        answer.responses.iter().flat_map(|topic| &topic.partition_responses).next().ok_or_else(|| {
+            RequestError::open(CauseKind::Unreadable, "a response to Produce about no partition")
+        })?;
+    match answer.error_code {
+        0 => Ok(u64::try_from(answer.base_offset).ok().map(Offset)),
+        // It was there already, and the broker does not remember where: only this producer has this number.
+        code if code == ResponseError::DuplicateSequenceNumber.code() => Ok(None),
+        code => Err(Failure {
+            error: refusal(Asked::Produce, code, &format!("sending to {partition}")),
+            again: Again::of(code),
+        }),
+    }
+}
+
+fn request(partition: &Partition, batch: &Bytes, deadline: Instant) -> ProduceRequest {
+    let data = PartitionProduceData::default().with_index(partition.index).with_records(Some(batch.clone()));
+    let topic =
+        TopicProduceData::default().with_name(topic_name(&partition.topic)).with_partition_data(vec![data]);
+    let left_ms = deadline.saturating_duration_since(Instant::now()).as_millis();
+    ProduceRequest::default()
+        .with_timeout_ms(i32::try_from(left_ms).unwrap_or(i32::MAX))
+        .with_topic_data(vec![topic])
+}
+
+/// Appends a batch to `partition` within the transaction of `id`, once every replica in sync has it.
+///
+/// # Errors
+/// A [`RequestError`].
+pub(super) async fn append_in_transaction(
+    cluster: &mut Cluster,
+    id: &str,
+    partition: &Partition,
+    batch: &Bytes,
+    deadline: Instant,
+) -> Result<(), RequestError> {
+    let leader = cluster.leader(partition, deadline).await?;
+    let request =
+        request(partition, batch, deadline).with_acks(-1).with_transactional_id(Some(text(id).into()));
+    let appended = produce(cluster, leader.address, &request, partition, deadline).await;
+    if appended.is_err() {
+        cluster.doubt(partition);
+    }
+    appended.map(drop).map_err(|failure| failure.error)
 }
 
 /// An attempt that failed.
@@ -256,14 +301,18 @@ impl Again {
 
 /// Returns the batch of `bodies`, which bears an identity and a first sequence number if it is an idempotent
 /// producer's.
-fn encode(bodies: &[Body], identity: Option<(Identity, i32)>) -> Result<Bytes, RequestError> {
+pub(super) fn encode(
+    bodies: &[Body],
+    identity: Option<(Identity, i32)>,
+    within: Within,
+) -> Result<Bytes, RequestError> {
     let (identity, first_sequence) =
         identity.unwrap_or((Identity { id: NO_PRODUCER_ID, epoch: NO_PRODUCER_EPOCH }, NO_SEQUENCE));
     let records: Vec<Record> = (0..)
         .zip(bodies)
         .map(|(place, body): (i32, _)| {
             Record {
-                transactional: false,
+                transactional: within == Within::Transaction,
                 control: false,
                 delete_horizon: false,
                 partition_leader_epoch: NO_PARTITION_LEADER_EPOCH,
@@ -290,7 +339,7 @@ fn encode(bodies: &[Body], identity: Option<(Identity, i32)>) -> Result<Bytes, R
 }
 
 /// Returns the sequence number `count` after `sequence`: after the largest comes 0.
-fn sequence_after(sequence: i32, count: usize) -> i32 {
+pub(super) fn sequence_after(sequence: i32, count: usize) -> i32 {
     let period = i64::from(i32::MAX) + 1;
     let count = i64::try_from(count).unwrap_or_default();
     i32::try_from((i64::from(sequence) + count) % period).unwrap_or_default()

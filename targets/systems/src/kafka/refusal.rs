@@ -13,6 +13,8 @@ pub(super) enum Asked {
     Produce,
     /// To commit offsets.
     OffsetCommit,
+    /// To commit a transaction.
+    EndTransaction,
     /// Something that only reads, or only prepares.
     Other,
 }
@@ -35,6 +37,7 @@ pub(super) fn refusal(asked: Asked, code: i16, about: &str) -> RequestError {
         (_, None) => false,
         (Asked::Produce, Some(error)) => appended_nothing(error),
         (Asked::OffsetCommit, Some(error)) => committed_nothing(error),
+        (Asked::EndTransaction, Some(error)) => decided_nothing(error),
         (Asked::Other, Some(error)) => error != ResponseError::UnknownServerError,
     };
     match definite {
@@ -68,6 +71,21 @@ fn appended_nothing(error: ResponseError) -> bool {
             | ResponseError::ProducerFenced
             | ResponseError::InvalidRecord
             | ResponseError::UnknownTopicId
+    )
+}
+
+fn decided_nothing(error: ResponseError) -> bool {
+    matches!(
+        error,
+        ResponseError::CoordinatorLoadInProgress
+            | ResponseError::ConcurrentTransactions
+            | ResponseError::InvalidProducerEpoch
+            | ResponseError::ProducerFenced
+            | ResponseError::InvalidProducerIdMapping
+            | ResponseError::InvalidTxnState
+            | ResponseError::TransactionalIdAuthorizationFailed
+            | ResponseError::UnsupportedVersion
+            | ResponseError::InvalidRequest
     )
 }
 

@@ -22,7 +22,7 @@ use crate::client::Client;
 use crate::kafka::ClientOptions;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::connection::as_definite;
-use crate::kafka::fetch;
+use crate::kafka::fetch::{self, Isolation};
 use crate::kafka::log_client::named;
 use crate::kafka::murmur2::murmur2;
 use crate::kafka::partition::Partition;
@@ -128,7 +128,9 @@ impl TableClient {
                 let text = "the end of the table was not reached in time";
                 return Err(RequestError::definite(CauseKind::Timeout, text));
             }
-            for (partition, portion) in fetch::fetch(&mut self.cluster, &positions, deadline).await? {
+            let portions =
+                fetch::fetch(&mut self.cluster, &positions, Isolation::Uncommitted, deadline).await?;
+            for (partition, portion) in portions {
                 let Some(read) = read.get_mut(&partition) else { continue };
                 read.next = Offset(portion.next);
                 read.records.extend(portion.records.into_iter().map(|record| TableRecord {

@@ -5,9 +5,10 @@
 //! many groups at once. No measurement here needs either.
 
 use kafka_protocol::messages::{
-    CreateTopicsRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest, InitProducerIdRequest,
-    JoinGroupRequest, LeaveGroupRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
-    OffsetFetchRequest, ProduceRequest, SyncGroupRequest,
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, CreateTopicsRequest, EndTxnRequest, FetchRequest,
+    FindCoordinatorRequest, HeartbeatRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
+    ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, ProduceRequest,
+    SyncGroupRequest, TxnOffsetCommitRequest,
 };
 use kafka_protocol::protocol::{Request, VersionRange};
 
@@ -42,4 +43,8 @@ spoken! {
     SyncGroupRequest "SyncGroup" 0..=4;
     CreateTopicsRequest "CreateTopics" 2..=5;
     InitProducerIdRequest "InitProducerId" 0..=4;
+    AddPartitionsToTxnRequest "AddPartitionsToTxn" 0..=3;
+    AddOffsetsToTxnRequest "AddOffsetsToTxn" 0..=3;
+    TxnOffsetCommitRequest "TxnOffsetCommit" 3..=3;
+    EndTxnRequest "EndTxn" 0..=3;
 }

@@ -21,7 +21,7 @@ use super::template::{Scene, TemplateError, render_values};
 use crate::client::{Addresses, Client, Clients};
 use crate::deployment::TRANSACTIONS;
 use crate::exec::{ExecClient, Launch, Pool, SharedClient, SharedPrograms, Spoken};
-use crate::kafka::{Acks, ClientOptions, Committing, Idempotence};
+use crate::kafka::{Acks, ClientOptions, Committing, Idempotence, Processing};
 use crate::place::ClientProgram;
 use crate::postgres::{Isolation, Options};
 use crate::{etcd, kafka, postgres, store};
@@ -212,6 +212,7 @@ fn kafka_options(settings: &Settings) -> Result<ClientOptions, SettingsError> {
         idempotence: word(settings, "idempotent", Idempotence::Off)?,
         retries: settings.option("retries").map_or(Ok(0), |_| settings.whole("retries"))?,
         committing: word(settings, "commit", Committing::After)?,
+        processing: Processing::ExactlyOnce,
         session: kafka::USUAL_SESSION,
     })
 }

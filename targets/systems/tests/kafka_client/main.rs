@@ -10,7 +10,7 @@ use duress_history::Scalar;
 use duress_history::log::{Log, LogMicro, Offset, Offsets, Start};
 use duress_history::table::Table;
 use duress_targets::kafka::{
-    Acks, ClientOptions, Committing, Idempotence, LogClient, NewTopic, TableClient, create_topics,
+    Acks, ClientOptions, Committing, Idempotence, LogClient, NewTopic, Processing, TableClient, create_topics,
 };
 use duress_targets::{Client, Outcome, OwnNetwork, TABLE_TOPIC};
 use duress_testing::{Missing, Need, trial};
@@ -27,6 +27,7 @@ const OPTIONS: ClientOptions = ClientOptions {
     idempotence: Idempotence::On,
     retries: 0,
     committing: Committing::After,
+    processing: Processing::ExactlyOnce,
     session: Duration::from_secs(6),
 };
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use duress_history::Scalar;
 use duress_history::log::{Log, LogMicro, Offset, Offsets, Start};
-use duress_targets::kafka::{Acks, ClientOptions, Committing, Idempotence, LogClient};
+use duress_targets::kafka::{Acks, ClientOptions, Committing, Idempotence, LogClient, Processing};
 use duress_targets::{CauseKind, Client, Outcome};
 use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::consumer_protocol_assignment::TopicPartition;
@@ -52,6 +52,7 @@ const ONCE: ClientOptions = ClientOptions {
     idempotence: Idempotence::Off,
     retries: 0,
     committing: Committing::Manual,
+    processing: Processing::ExactlyOnce,
     session: Duration::from_secs(6),
 };
 
