@@ -156,7 +156,7 @@ fn objects(criterion: &mut Criterion) {
         "fresh-register",
         |size| replicas(size, 1),
         |history| {
-            let (promise, assumed) = (Freshness::Versions(u64::MAX), Assumed::default());
+            let (promise, assumed) = (Freshness::Written, Assumed::default());
             let ages = read_ages(history, &assumed, Timing::Recorded, &interrupt);
             assert!(ages.is_some_and(|ages| ages.old > 0), "{ages:?}");
             check_freshness(history, promise, &assumed, Timing::Recorded, &interrupt).verdict

@@ -108,7 +108,7 @@ fn registers_by_age(text: &[u8]) {
     let (operations, interrupt) = (read(text), AtomicBool::new(false));
     let assumed = Assumed::default();
     for promise in
-        [Freshness::Regular, Freshness::Safe, Freshness::Versions(2), Freshness::Age(Duration::from_nanos(5))]
+        [Freshness::Regular, Freshness::Safe, Freshness::Versions(2), Freshness::Age(Duration::from_nanos(5)), Freshness::Written]
     {
         shown(&check_freshness(&operations, promise, &assumed, Timing::Recorded, &interrupt));
     }

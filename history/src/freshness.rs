@@ -28,6 +28,8 @@ pub enum Freshness {
     Versions(u64),
     /// A read is at most so old in time.
     Age(Duration),
+    /// A read may be as old as it likes, or of a write that was lost since.
+    Written,
 }
 
 /// The name of the promises that have a bound, up to it.
@@ -46,6 +48,7 @@ impl Freshness {
             Self::Safe => "safe",
             Self::Versions(_) => "bounded-staleness=VERSIONS",
             Self::Age(_) => "bounded-staleness=DURATION",
+            Self::Written => "written",
         }
     }
 
@@ -56,6 +59,8 @@ impl Freshness {
             (Self::Regular, _) => true,
             (Self::Versions(one), Self::Versions(other)) => one <= other,
             (Self::Age(one), Self::Age(other)) => one <= other,
+            // Reads that overlap a write may return anything where only `safe` is promised.
+            (Self::Versions(_) | Self::Age(_), Self::Written) => true,
             (one, other) => one == other,
         }
     }
@@ -64,14 +69,14 @@ impl Freshness {
 /// Not the name of such a promise.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "\"{0}\" is not a promise about the age of reads: use regular, safe, bounded-staleness=3 or bounded-staleness=500ms"
+    "\"{0}\" is not a promise about the age of reads: use regular, safe, written, bounded-staleness=3 or bounded-staleness=500ms"
 )]
 pub struct FreshnessError(String);
 
 impl FromStr for Freshness {
     type Err = FreshnessError;
 
-    /// Parses `regular`, `safe`, `bounded-staleness=3` (versions) and `bounded-staleness=500ms` (`us`, `ms`, `s`, `m`, `h`).
+    /// Parses `regular`, `safe`, `written`, `bounded-staleness=3` (versions) and `bounded-staleness=500ms` (`us`, `ms`, `s`, `m`, `h`).
     fn from_str(name: &str) -> Result<Self, FreshnessError> {
         let bound = |bound: &str| {
             let split = bound.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(bound.len());
@@ -86,6 +91,7 @@ impl FromStr for Freshness {
         match name {
             "regular" => Some(Self::Regular),
             "safe" => Some(Self::Safe),
+            "written" => Some(Self::Written),
             _ => name.strip_prefix(BOUNDED).and_then(bound),
         }
         .ok_or_else(|| FreshnessError(name.to_owned()))
@@ -109,7 +115,7 @@ impl From<Freshness> for String {
 impl fmt::Display for Freshness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Regular | Self::Safe => f.pad(self.form()),
+            Self::Regular | Self::Safe | Self::Written => f.pad(self.form()),
             Self::Versions(most) => f.pad(&format!("{BOUNDED}{most}")),
             Self::Age(most) => {
                 let nanos = most.as_nanos() as u64;
@@ -127,9 +133,14 @@ mod tests {
 
     #[test]
     fn a_name_is_read_as_it_is_written() {
-        for name in
-            ["regular", "safe", "bounded-staleness=3", "bounded-staleness=500ms", "bounded-staleness=90s"]
-        {
+        for name in [
+            "regular",
+            "safe",
+            "written",
+            "bounded-staleness=3",
+            "bounded-staleness=500ms",
+            "bounded-staleness=90s",
+        ] {
             assert_eq!(name.parse::<Freshness>().map(|read| read.to_string()), Ok(name.to_owned()));
         }
         let same: Freshness = "bounded-staleness=2000ms".parse().unwrap();
@@ -145,6 +156,10 @@ mod tests {
         let of = |name: &str| name.parse::<Freshness>().unwrap();
         let (three, four) = (of("bounded-staleness=3"), of("bounded-staleness=4"));
         assert!(three.implies(four) && !four.implies(three) && !three.implies(of("bounded-staleness=4s")));
+        for bounded in [Freshness::Regular, three, of("bounded-staleness=4s")] {
+            assert!(bounded.implies(Freshness::Written) && !Freshness::Written.implies(bounded));
+        }
+        assert!(!Freshness::Safe.implies(Freshness::Written) && !Freshness::Written.implies(Freshness::Safe));
         for weaker in [three, Freshness::Safe, of("bounded-staleness=1ms")] {
             assert!(Freshness::Regular.implies(weaker) && !weaker.implies(Freshness::Regular));
         }

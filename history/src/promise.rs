@@ -60,6 +60,7 @@ impl Promise {
         "safe",
         "bounded-staleness=VERSIONS",
         "bounded-staleness=DURATION",
+        "written",
         "pram",
         "read-your-writes",
         "monotonic-reads",
@@ -342,7 +343,7 @@ mod tests {
         let of = |name| Promise::named(name).unwrap();
         assert!(Promise::STRICT_SERIALIZABLE.implies(of("PL-SI")));
         assert!(!of("snapshot-isolation").implies(of("serializable")));
-        for name in ["regular", "safe", "bounded-staleness=2", "bounded-staleness=1s"] {
+        for name in ["regular", "safe", "written", "bounded-staleness=2", "bounded-staleness=1s"] {
             assert!(Promise::LINEARIZABLE.implies(of(name)) && !of(name).implies(Promise::STALE_READS));
             assert!(!Promise::STALE_READS.implies(of(name)) && of(name).is_among(Promise::OF_REGISTERS));
             assert!(!of(name).is_among(Promise::OF_OBJECTS));

@@ -11,7 +11,7 @@
 //! error says what it saw. The order of events decides what came before what; only ages need their times.
 //!
 //! The promises are those of [`Freshness`]: `regular` allows no version, bounded staleness so many, or such an age, and
-//! `safe` is `regular` for reads that no write overlaps. None of them allows a value that was never written, or only by
+//! `safe` is `regular` for reads that no write overlaps, and `written` allows any. None of them allows a value that was never written, or only by
 //! operations that failed or that began after the read had ended. They speak of each read by itself, so all of this is
 //! decided, in time O(n log n). It is not decided whether one order of the writes explains all reads together: a history
 //! that keeps to k versions need not be (k + 1)-atomic, and one that is regular need not be linearizable.
@@ -165,7 +165,9 @@ pub(crate) fn check_key(
         // A read that may return anything does not show what the register held at first.
         Freshness::Safe if part.assumed.initial == Initial::Any => (Start::Any, Overlapped::LeftOut),
         Freshness::Safe => (*start, Overlapped::LeftOut),
-        Freshness::Regular | Freshness::Versions(_) | Freshness::Age(_) => (*start, Overlapped::Counted),
+        Freshness::Regular | Freshness::Versions(_) | Freshness::Age(_) | Freshness::Written => {
+            (*start, Overlapped::Counted)
+        }
     };
     // Each read is judged by itself: also those before an interruption.
     let reads = reads(calls, start, overlapped, || limits.interrupted()).unwrap_or_else(|stopped| {
@@ -184,6 +186,7 @@ pub(crate) fn check_key(
         let (size, too_old) = match promise {
             Freshness::Regular | Freshness::Safe => (versions, true),
             Freshness::Versions(most) => (versions, versions > most),
+            Freshness::Written => continue,
             Freshness::Age(_) if timing == Timing::Incomplete => {
                 no_times = true;
                 continue;

@@ -93,7 +93,7 @@ impl Case<'_> {
             Freshness::Versions(most) if most < OVERWRITES_MAX as u64 => {
                 replaced.split_off(replaced.len() - (most as usize + 1))
             }
-            Freshness::Versions(_) | Freshness::Age(_) => vec![first, newest],
+            Freshness::Versions(_) | Freshness::Age(_) | Freshness::Written => vec![first, newest],
         };
         overwrites.dedup();
 
@@ -139,6 +139,7 @@ impl Case<'_> {
             Freshness::Safe => "no write overlaps it, and then the promise allows none".to_owned(),
             Freshness::Versions(most) => format!("the promise allows at most {most}"),
             Freshness::Age(most) => format!("the promise allows at most {:.3} ms", most.as_secs_f64() * 1e3),
+            Freshness::Written => "the promise allows any".to_owned(),
         };
         steps.push(say(
             format!("So {} is {versions} {one_of} old{others}{age}: {allows}.", witness.label(of)),

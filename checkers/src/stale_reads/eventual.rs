@@ -51,7 +51,7 @@ pub fn check_eventual(
 
 /// Checks that each read of a key returns a value that was written by then, or the initial one.
 fn written_values(part: &Partition<'_>, limits: Limits<'_>) -> KeyReport {
-    freshness::check_key(part, Freshness::Versions(u64::MAX), Timing::Incomplete, limits)
+    freshness::check_key(part, Freshness::Written, Timing::Incomplete, limits)
 }
 
 fn check_key<'a>(part: &Partition<'a>, replicas: &Replicas<'a>, limits: Limits<'_>) -> KeyReport {

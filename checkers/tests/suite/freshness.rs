@@ -19,7 +19,7 @@ use replicas::{Defect, Shape, simulate};
 
 use crate::{garbage, one_register, replicas, words};
 
-const PROMISES: [Freshness; 7] = [
+const PROMISES: [Freshness; 8] = [
     Freshness::Regular,
     Freshness::Safe,
     Freshness::Versions(0),
@@ -27,6 +27,7 @@ const PROMISES: [Freshness; 7] = [
     Freshness::Versions(2),
     Freshness::Age(Duration::from_nanos(25)),
     Freshness::Age(Duration::from_nanos(55)),
+    Freshness::Written,
 ];
 
 fn check(operations: &[Operation<Register>], promise: Freshness, assumed: &Assumed) -> CheckReport {
@@ -126,6 +127,7 @@ fn keeps(all: &[Defined], promise: Freshness, initial: &Option<Scalar>) -> bool 
             Freshness::Safe => is_overlapped(read, all) || young.is_some_and(|(versions, _)| versions == 0),
             Freshness::Versions(most) => young.is_some_and(|(versions, _)| versions <= most),
             Freshness::Age(most) => young.is_some_and(|(_, age)| Duration::from_nanos(age) <= most),
+            Freshness::Written => young.is_some(),
         }
     })
 }

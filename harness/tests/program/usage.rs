@@ -58,7 +58,7 @@ fn what_is_unknown_is_named() {
     refused("run", &["required"]);
     refused("check", &["required"]);
     refused("check history.jsonl --model nosuch", &["'nosuch'", "--model"]);
-    let forms = "regular, safe, bounded-staleness=VERSIONS, bounded-staleness=DURATION";
+    let forms = "regular, safe, bounded-staleness=VERSIONS, bounded-staleness=DURATION, written";
     refused(
         "check history.jsonl --promise bounded-staleness=1d",
         &["\"bounded-staleness=1d\" is not a promise", forms],

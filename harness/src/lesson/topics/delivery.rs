@@ -88,8 +88,8 @@ fn section(runs: &[Measured]) -> Section {
 /// A statement for each way to send and to commit, over all faults.
 fn statements(runs: &[Measured]) -> Vec<Statement> {
     let each = runs.len() / (SENT.len() * COMMITTED.len());
-    let ways = SENT.iter().flat_map(|(acks, _)| COMMITTED.iter().map(move |commit| (acks, commit)));
-    let of = |((acks, commit), runs): ((&&str, &&str), &[Measured])| {
+    let ways = SENT.into_iter().flat_map(|(acks, _)| COMMITTED.map(|commit| (acks, commit)));
+    let of = |((acks, commit), runs): ((&str, &str), &[Measured])| {
         let (mut lost, mut doubled, mut skipped, mut repeated) = (0, 0, 0, 0);
         for counted in runs.iter().filter_map(Counted::of) {
             let counts = counted.delivery.counts;
@@ -104,7 +104,7 @@ fn statements(runs: &[Measured]) -> Vec<Statement> {
         );
         Statement::of(text, runs)
     };
-    ways.zip(runs.chunks(each.max(1))).map(|((acks, commit), runs)| of(((&acks, &commit), runs))).collect()
+    ways.zip(runs.chunks(each.max(1))).map(of).collect()
 }
 
 fn table(runs: &[Measured]) -> Table {

@@ -84,7 +84,7 @@ impl Promotion {
     /// place no order is the right one: reads of lists contradict each other, which read committed forbids.
     pub(super) fn promise(self, workload: &str) -> Promise {
         match (TRANSACTIONS.contains(&workload), self.loses_writes(), self.read) {
-            (false, true, _) => Promise::Freshness(Freshness::Versions(u64::MAX)),
+            (false, true, _) => Promise::Freshness(Freshness::Written),
             (false, false, ReadFrom::Primary) => Promise::LINEARIZABLE,
             (false, false, ReadFrom::Any) => Promise::STALE_READS,
             (true, true, _) => Promise::Transactions(ConsistencyModel::ReadUncommitted),
