@@ -50,7 +50,7 @@ fn section(runs: &[Measured]) -> Section {
         let luck =
             if is_lucky { ": by luck, as no task met with a failure that this leaves to chance" } else { "" };
         let text = format!(
-            "{name}: of {tasks} tasks {repeated} were executed more than once, {lost} were lost and {doubled} counted more than \
+            "{name}: of {tasks} tasks {repeated} were given to workers more than once, {lost} were lost and {doubled} counted more than \
              once; {result} ({}){luck}.",
             run.kept()
         );
@@ -81,7 +81,7 @@ fn chart(runs: &[Measured]) -> Chart {
         up: "share of tasks, %".to_owned(),
         categories: runs.iter().map(|run| run.experiment.name.clone()).collect(),
         series: vec![
-            series("executed more than once", |job| job.repeated),
+            series("given to workers more than once", |job| job.repeated),
             series("lost", |job| job.lost),
             series("counted more than once", |job| job.doubled),
         ],
