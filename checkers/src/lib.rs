@@ -18,6 +18,7 @@
 //! - [`unique_ids`]: was each identifier generated once? [`echo`]: does each reply have the payload of its request? [`bank`]: does
 //!   every read see the same amount of money? [`long_fork`]: did two reads see two writes in opposite orders?
 //! - [`stream`]: has every input exactly one output, in order, and is the table in them the one that was kept?
+//! - [`job`]: is the gathered result the word count of the loaded documents?
 //! - [`table`]: does a compacted log give the same table as the whole log?
 //!
 //! This crate knows no clock, file, process or async runtime, and prints nothing: everything it returns is
@@ -56,6 +57,7 @@ pub mod delivery;
 pub mod echo;
 mod findings;
 pub mod freshness;
+pub mod job;
 pub mod kv_append;
 pub mod linearizable;
 pub mod lock;

@@ -10,6 +10,7 @@ use duress_checkers::bank::{BankOptions, check_bank};
 use duress_checkers::counter::check_counter;
 use duress_checkers::delivery::{LogOptions, check_log, check_queue};
 use duress_checkers::echo::check_echo;
+use duress_checkers::job::check_job;
 use duress_checkers::kv_append::check_kv_append;
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex, check_registers};
 use duress_checkers::long_fork::check_long_fork;
@@ -23,6 +24,7 @@ use duress_history::bank::Bank;
 use duress_history::counter::Counter;
 use duress_history::echo::Echo;
 use duress_history::import::{Options, read_any, read_from};
+use duress_history::job::Job;
 use duress_history::kv_append::KvAppend;
 use duress_history::log::Log;
 use duress_history::mutex::Mutex;
@@ -99,6 +101,7 @@ fn check(model: &str, path: &Path, assumed: &Assumed) -> CheckReport {
         "unique-ids" => check_unique_ids(&operations::<UniqueIds>(path)),
         "echo" => check_echo(&operations::<Echo>(path)),
         "bank" => check_bank(&operations::<Bank>(path), BankOptions::default()),
+        "job" => check_job(&operations::<Job>(path)),
         "long-fork" => check_long_fork(&operations::<RwRegister>(path), ConsistencyModel::default()),
         other => panic!("no model {other}"),
     }
@@ -141,7 +144,7 @@ fn export<A: Payload>(history: &History<A>, path: &Path) {
 }
 
 /// Every model that has histories of our own, good and bad.
-const MODELS: [&str; 16] = [
+const MODELS: [&str; 17] = [
     "register",
     "cas-register",
     "mutex",
@@ -155,6 +158,7 @@ const MODELS: [&str; 16] = [
     "unique-ids",
     "echo",
     "bank",
+    "job",
     "long-fork",
     "total-queue",
     "kv-append",

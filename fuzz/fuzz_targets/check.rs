@@ -16,6 +16,7 @@ use duress_checkers::counter::check_counter;
 use duress_checkers::delivery::{LogOptions, check_log, check_queue};
 use duress_checkers::echo::check_echo;
 use duress_checkers::freshness::{cas_register_ages, check_freshness, read_ages};
+use duress_checkers::job::check_job;
 use duress_checkers::kv_append::check_kv_append;
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex, check_registers};
 use duress_checkers::lock::{Reentry, check_fenced_lease, check_fenced_mutex, check_owned_mutex};
@@ -199,4 +200,5 @@ fn small(text: &[u8]) {
     shown(&check_unique_ids(&read(text)));
     shown(&check_echo(&read(text)));
     shown(&check_bank(&read(text), BankOptions::default()));
+    shown(&check_job(&read(text)));
 }

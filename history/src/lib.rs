@@ -9,8 +9,8 @@
 //!   vocabulary;
 //! - [`nemesis`]: the nemesis's actions, and the evidence for them;
 //! - [`register`], [`set`], [`counter`], [`mutex`], [`fenced_mutex`], [`log`], [`table`], [`stream`], [`total_queue`],
-//!   [`kv_append`], [`unique_ids`], [`echo`], [`bank`] and [`txn`]: the vocabularies; [`initial`]: the assumptions about
-//!   registers;
+//!   [`kv_append`], [`unique_ids`], [`echo`], [`bank`], [`job`] and [`txn`]: the vocabularies; [`initial`]: the assumptions
+//!   about registers;
 //! - [`recorder`]: appends events to a file as they happen; [`jsonl`]: the file's format, field by field;
 //! - [`import`]: reads a history in any format, from anywhere; [`edn`]: Jepsen's format, as it is written;
 //!   [`porcupine`]: Porcupine's;
@@ -46,6 +46,7 @@ pub mod fenced_mutex;
 pub mod freshness;
 pub mod import;
 pub mod initial;
+pub mod job;
 pub mod jsonl;
 pub mod kv_append;
 pub mod log;

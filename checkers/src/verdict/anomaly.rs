@@ -90,6 +90,8 @@ pub enum ObjectKind {
     Message,
     /// An element of a set.
     Element,
+    /// A document of a job.
+    Document,
     /// A transaction.
     Transaction,
     /// A node of the system.
@@ -105,6 +107,7 @@ impl ObjectKind {
             Self::Partition => "partition",
             Self::Message => "message",
             Self::Element => "element",
+            Self::Document => "document",
             Self::Transaction => "transaction",
             Self::Node => "node",
         }

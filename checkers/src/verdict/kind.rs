@@ -168,6 +168,14 @@ pub enum AnomalyKind {
     NegativeValue,
     /// An account was not found.
     NilBalance,
+    /// A document of a job was loaded, and no part of it is in the result.
+    LostTask,
+    /// A job's result has several parts of one document: its words are counted more than once.
+    DoubledTask,
+    /// A part of a job's result has other counts than the words of its document.
+    WrongCount,
+    /// A part of a job's result is there, although no execution of its task can have written it.
+    PhantomPart,
     /// Folding what remained of a log gives a key a value that it no longer had.
     TableDiverged,
     /// The latest record of a key is gone from the log, and no other of it remains.
@@ -247,6 +255,10 @@ impl AnomalyKind {
             Self::WrongTotal => "wrong-total",
             Self::NegativeValue => "negative-value",
             Self::NilBalance => "nil-balance",
+            Self::LostTask => "lost-task",
+            Self::DoubledTask => "doubled-task",
+            Self::WrongCount => "wrong-count",
+            Self::PhantomPart => "phantom-part",
             Self::TableDiverged => "table-diverged",
             Self::LatestLost => "latest-lost",
             Self::NotRecovered => "not-recovered",

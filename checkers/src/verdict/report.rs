@@ -8,6 +8,7 @@ use super::{AnomalyKind, Verdict};
 use crate::counter::CounterReport;
 use crate::delivery::DeliveryReport;
 use crate::freshness::ReadAges;
+use crate::job::JobReport;
 use crate::linearizable::RegisterReport;
 use crate::set::SetReport;
 use crate::transactions::TransactionsReport;
@@ -39,6 +40,8 @@ pub enum Details {
     Counter(CounterReport),
     /// Findings about transactions.
     Transactions(TransactionsReport),
+    /// Findings about jobs.
+    Job(JobReport),
     /// Findings about identifiers, banks and long forks.
     Found(FoundReport),
 }
@@ -56,7 +59,7 @@ impl Details {
         match self {
             Self::Registers(report) => Some(&mut report.read_ages),
             Self::Transactions(report) => Some(&mut report.read_ages),
-            Self::Delivery(_) | Self::Set(_) | Self::Counter(_) | Self::Found(_) => None,
+            Self::Delivery(_) | Self::Set(_) | Self::Counter(_) | Self::Job(_) | Self::Found(_) => None,
         }
     }
 
@@ -66,7 +69,7 @@ impl Details {
         match self {
             Self::Registers(report) => report.read_ages.as_ref(),
             Self::Transactions(report) => report.read_ages.as_ref(),
-            Self::Delivery(_) | Self::Set(_) | Self::Counter(_) | Self::Found(_) => None,
+            Self::Delivery(_) | Self::Set(_) | Self::Counter(_) | Self::Job(_) | Self::Found(_) => None,
         }
     }
 
@@ -75,9 +78,18 @@ impl Details {
     pub fn delivery(&self) -> Option<&DeliveryReport> {
         match self {
             Self::Delivery(report) => Some(report),
-            Self::Registers(_) | Self::Set(_) | Self::Counter(_) | Self::Transactions(_) | Self::Found(_) => {
-                None
-            }
+            Self::Registers(_)
+            | Self::Set(_)
+            | Self::Counter(_)
+            | Self::Transactions(_)
+            | Self::Job(_)
+            | Self::Found(_) => None,
         }
+    }
+
+    /// Returns the findings about a job; `None` for anything else.
+    #[must_use]
+    pub fn job(&self) -> Option<&JobReport> {
+        if let Self::Job(report) = self { Some(report) } else { None }
     }
 }

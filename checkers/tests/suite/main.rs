@@ -11,6 +11,7 @@ mod fenced_locks;
 mod freshness;
 mod invariants;
 mod isolation;
+mod jobs;
 mod kv_append;
 mod large;
 mod locks;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, value_parser};
 use duress_targets::system::KEYS;
 
@@ -13,6 +14,9 @@ use crate::workload::{Workload, Workloads};
 
 /// The fields of the options of a workload on objects that leave it one object.
 const ONE_OBJECT: [(&str, u32); 3] = [("keys", 1), ("cold_keys", 0), ("operations_per_key", 10_000_000)];
+
+/// The words for off and on.
+const SWITCH: [&str; 2] = ["off", "on"];
 
 /// The given options of workloads; [`WorkloadArgs::resolve`] decides which of them the workload has.
 #[derive(Debug, Default)]
@@ -104,8 +108,14 @@ fn flags() -> Vec<Flag> {
 }
 
 fn default(workload: &dyn Workload, option: &WorkloadOption) -> String {
-    let value = workload.defaults().get(option.field).and_then(serde_json::Value::as_u64).unwrap_or_default();
+    let defaults = workload.defaults();
+    let field = defaults.get(option.field);
+    let value = field.and_then(serde_json::Value::as_u64).unwrap_or_default();
     match option.takes {
+        Takes::Switch => {
+            let on = field.and_then(serde_json::Value::as_bool).unwrap_or_default();
+            SWITCH[usize::from(on)].to_owned()
+        }
         Takes::Duration if value.is_multiple_of(1000) => format!("{}s", value / 1000),
         Takes::Duration => format!("{value}ms"),
         Takes::Number | Takes::Weight => value.to_string(),
@@ -137,6 +147,9 @@ impl Args for WorkloadArgs {
                 Takes::Duration => arg.value_name("DURATION").value_parser(|text: &str| {
                     duration(text).map(|value| u64::try_from(value.as_millis()).unwrap_or(u64::MAX))
                 }),
+                Takes::Switch => arg
+                    .value_name("SWITCH")
+                    .value_parser(PossibleValuesParser::new(SWITCH).map(|word| u64::from(word == SWITCH[1]))),
                 Takes::Number | Takes::Weight => arg.value_name("NUMBER").value_parser(value_parser!(u64)),
             })
         });

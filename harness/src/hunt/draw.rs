@@ -309,6 +309,8 @@ fn workload_options(
             match option.takes {
                 Takes::Number => _ = drawn.insert(option.name, value.to_string()),
                 Takes::Duration => _ = drawn.insert(option.name, format!("{value}ms")),
+                // What is off leaves the promise of an exact result unkept.
+                Takes::Switch => {}
                 Takes::Weight => weights.push(format!("{}={value}", option.name)),
             }
         } else {
@@ -432,6 +434,22 @@ mod tests {
             };
             assert!(copies("r", 2).max(copies("w", 2)) <= copies("n", 3), "{run}");
         }
+    }
+
+    #[test]
+    fn a_job_is_dealt_where_reads_are_fresh() {
+        let jobs = |fixed: &Fixed| {
+            let runs: Vec<String> = (0..200).map(|number| drawn(fixed, number)).collect();
+            runs.into_iter().filter(|run| run.contains("--workload job")).collect::<Vec<_>>()
+        };
+        let runs = jobs(&fixed("store"));
+        assert!(runs.len() > 20, "{}", runs.len());
+        for weak in ["reads=local", "read=any", "-o r=1", "-o w=1", "sloppy=on", "retry", "dedupe"] {
+            assert!(!runs.iter().any(|run| run.contains(weak)), "{weak}: {runs:#?}");
+        }
+        let local =
+            Request { options: [("reads".to_owned(), "local".to_owned())].into(), ..Request::default() };
+        assert!(jobs(&Fixed { request: local, ..fixed("store") }).is_empty());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::experiment::{Experiment, Measured};
 use super::section::Section;
-use super::topics::{cap, delivery, quorum, replication, sharding, streams};
+use super::topics::{cap, computation, delivery, quorum, replication, sharding, streams};
 
 /// A topic: what the lesson claims, the runs that measure it, and what is said of them.
 #[derive(Clone, Copy, Debug)]
@@ -35,5 +35,12 @@ pub struct Setting {
 pub const QUICK: &str = "--timeout 200ms --patience 200ms --no-roaming";
 
 /// All topics, in the order in which they are taught.
-pub const TOPICS: [Topic; 6] =
-    [replication::TOPIC, sharding::TOPIC, quorum::TOPIC, cap::TOPIC, delivery::TOPIC, streams::TOPIC];
+pub const TOPICS: [Topic; 7] = [
+    replication::TOPIC,
+    sharding::TOPIC,
+    quorum::TOPIC,
+    cap::TOPIC,
+    delivery::TOPIC,
+    streams::TOPIC,
+    computation::TOPIC,
+];

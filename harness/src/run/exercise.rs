@@ -133,14 +133,14 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
 
     dispatcher.settle();
     if *stop.borrow() < Stop::Now {
-        look::<K>(&mix, &mut dispatcher, &conductor, Occasion::Healed, outcome).await?;
+        look::<K>(&mut mix, &mut dispatcher, &conductor, Occasion::Healed, outcome).await?;
     }
     if plan.final_restart && *stop.borrow() == Stop::No && outcome.broken.is_empty() {
         let id = plan.schedule.iter().map(|fault| fault.id).max().unwrap_or_default() + 1;
         let broken = dispatcher.run(&mut Nothing, Stop::Now, conductor.restart_all(id)).await?;
         outcome.broke(&broken);
         if *stop.borrow() < Stop::Now {
-            look::<K>(&mix, &mut dispatcher, &conductor, Occasion::Restarted, outcome).await?;
+            look::<K>(&mut mix, &mut dispatcher, &conductor, Occasion::Restarted, outcome).await?;
         }
     }
     dispatcher.close().await?;
@@ -185,7 +185,7 @@ fn policy<K: Kind>(plan: &Plan, cluster: &ClusterAccess, slot: usize) -> ClientP
 
 /// Runs the final phase of the workload and compares the nodes' copies.
 async fn look<K: Kind>(
-    mix: &K::Mix,
+    mix: &mut K::Mix,
     dispatcher: &mut Dispatcher<K::Action>,
     conductor: &Conductor,
     occasion: Occasion,
@@ -199,7 +199,7 @@ async fn look<K: Kind>(
     let comparing = async |dispatcher: &mut Dispatcher<K::Action>| {
         dispatcher.run(&mut Nothing, Stop::Now, conductor.compare(occasion, patience_of_copies)).await
     };
-    let finishing = async |dispatcher: &mut Dispatcher<K::Action>| {
+    let mut finishing = async |dispatcher: &mut Dispatcher<K::Action>| {
         K::finish(mix, dispatcher, conductor.clock.now() + patience).await
     };
     let (open, Ending { undecided }) = if conductor.cluster.deployment.converges() {

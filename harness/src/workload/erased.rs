@@ -41,6 +41,13 @@ pub trait Model: Send + Sync {
         }
     }
 
+    /// Whether its histories can be held to what a system promises: to `promise`, or to one that it implies, if to any.
+    fn suits(&self, promise: Promise) -> bool {
+        let known = self.promises();
+        let implied = |name: &&str| Promise::named(name).is_some_and(|named| promise.implies(named));
+        known.is_empty() || promise.is_among(known) || known.iter().any(implied)
+    }
+
     /// Checks the history in `recording`; questions undecided after `limit`, or when the program is asked to
     /// end, are unknown.
     ///

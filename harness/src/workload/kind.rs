@@ -66,12 +66,12 @@ pub trait Kind: Default + Serialize + DeserializeOwned + Send + Sync + 'static {
     fn rename(_mix: &mut Self::Mix, _prefix: &str) {}
 
     /// Ends a run: makes losses visible, through `dispatcher`. Everything is healed by then; `mix` knows the
-    /// earlier operations. Checks that could not be made must be reported.
+    /// earlier operations, those of an earlier call too. Checks that could not be made must be reported.
     ///
     /// # Errors
     /// [`RecordError`] when the history cannot be kept.
     async fn finish(
-        mix: &Self::Mix,
+        mix: &mut Self::Mix,
         dispatcher: &mut Dispatcher<Self::Action>,
         deadline: Duration,
     ) -> Result<Ending, RecordError>;

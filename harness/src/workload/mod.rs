@@ -15,6 +15,7 @@
 //! - [`txn`]: do transactions keep their consistency model?
 //! - [`bank`]: do transfers between accounts keep the total?
 //! - [`long_fork`]: do all reads of a group of registers fit one order of their writes?
+//! - [`job`]: is what many workers counted, and what was gathered of it, exact?
 //! - [`echo`]: does each reply have the payload of its request?
 //! - [`unique_ids`]: does every identifier differ from all others?
 //! - [`models`]: models for histories that no workload here makes; [`export`]: a history in the form of another program.
@@ -26,6 +27,7 @@ pub mod echo;
 pub mod erased;
 pub mod export;
 pub mod generator;
+pub mod job;
 pub mod kind;
 pub mod log;
 pub mod long_fork;

@@ -27,6 +27,8 @@ pub enum Takes {
     Number,
     /// A duration; the field is in milliseconds.
     Duration,
+    /// On or off; the field is a boolean.
+    Switch,
     /// How often an operation is drawn beside others.
     Weight,
 }
@@ -44,6 +46,12 @@ impl WorkloadOption {
         Self { name, field, takes: Takes::Duration, help }
     }
 
+    /// Returns a flag that is on or off; `field` is a boolean.
+    #[must_use]
+    pub const fn switch(name: &'static str, field: &'static str, help: &'static str) -> Self {
+        Self { name, field, takes: Takes::Switch, help }
+    }
+
     /// Returns the weight of the operation `name`, whose field has the same name.
     #[must_use]
     pub const fn weight(name: &'static str) -> Self {
@@ -51,7 +59,7 @@ impl WorkloadOption {
     }
 }
 
-/// The options of all workloads that were given on the command line: durations in milliseconds.
+/// The options of all workloads that were given on the command line: durations in milliseconds, 1 for on and 0 for off.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkloadSettings {
     /// The flags, by name.
@@ -88,7 +96,11 @@ impl WorkloadSettings {
             let found =
                 known.iter().find(|known| known.name == option && weight == (known.takes == Takes::Weight));
             if let Some(found) = found {
-                defaults.insert(found.field.to_owned(), value.into());
+                let value = match found.takes {
+                    Takes::Switch => Value::Bool(value > 0),
+                    Takes::Number | Takes::Duration | Takes::Weight => value.into(),
+                };
+                defaults.insert(found.field.to_owned(), value);
             }
             found.is_some()
         };

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use duress_history::txn::{Elements, Held};
 use duress_settings::{Settings, hint, nearest};
-use duress_targets::{Description, System};
+use duress_targets::{Description, Node, System, Topology};
 
 use super::echo::EchoOptions;
 use super::erased::{Erased, Model, Workload};
@@ -12,8 +12,9 @@ use super::long_fork::LongForkOptions;
 use super::models::FOREIGN;
 use super::unique_ids::UniqueIdsOptions;
 use super::{bank::BankOptions, counter::CounterOptions, register::RegisterOptions, set::SetOptions};
-use super::{log::LogOptions, queue::QueueOptions, stream::StreamOptions};
+use super::{job::JobOptions, log::LogOptions, queue::QueueOptions, stream::StreamOptions};
 use super::{table::TableOptions, txn::Transactions};
+use crate::plan::hosts;
 
 /// The workloads that the program knows, in the order in which they are listed.
 pub struct Workloads {
@@ -42,6 +43,7 @@ impl Workloads {
             .with::<Transactions<Held>>()
             .with::<BankOptions>()
             .with::<LongForkOptions>()
+            .with::<JobOptions>()
             .with::<UniqueIdsOptions>()
             .with::<EchoOptions>()
     }
@@ -86,13 +88,21 @@ impl Workloads {
         Self::described(system.description())
     }
 
-    /// Returns those of them that `system` has with settings and so many nodes.
+    /// Returns those of them that `system` has with settings and so many nodes: their histories can be held to what it promises.
     pub fn of_settings(
         system: &dyn System,
         settings: &Settings,
         nodes: usize,
     ) -> impl Iterator<Item = &'static dyn Workload> {
-        Self::described(system.description_in(settings, nodes))
+        let hosts = hosts("n", nodes, 0).into_iter();
+        let nodes_of = hosts.map(|host| Node { name: host.name, address: host.address });
+        // Settings that do not go together are refused elsewhere.
+        let deployment = system.deploy(settings, &Topology { nodes: nodes_of.collect() }).ok();
+        let suits = move |workload: &&dyn Workload| {
+            let promise = deployment.as_ref().map(|deployment| deployment.promise(workload.name()));
+            promise.is_none_or(|promise| workload.suits(promise))
+        };
+        Self::described(system.description_in(settings, nodes)).filter(suits)
     }
 
     fn described(description: &Description) -> impl Iterator<Item = &'static dyn Workload> {

@@ -68,7 +68,7 @@ impl Kind for WriteOnce {
     }
 
     async fn finish(
-        mix: &Mix,
+        mix: &mut Mix,
         dispatcher: &mut Dispatcher<Register>,
         deadline: Duration,
     ) -> Result<Ending, RecordError> {

@@ -35,13 +35,24 @@ fn what_is_unknown_is_named() {
     refused("run store -o read", &["'read'", "key=value"]);
     refused("run store --bug nope", &["\"nope\"", "stale-leader-read"]);
     refused("run store --mode primary --bug stale-leader-read", &["\"stale-leader-read\"", "raft"]);
-    refused("run store --mode ring --workload set", &["the mode ring of store", "\"set\"", "register"]);
+    refused("run store --mode ring --workload set", &["the mode ring of store", "\"set\"", "register, job"]);
     refused("hunt store --mode ring --workload bank", &["the mode ring of store", "\"bank\"", "register"]);
     refused(
         "run store --mode primary -o failover=auto --workload set",
         &["the mode primary of store with these options", "\"set\"", "register, list-append, rw-register"],
     );
     refused("run store --mode primary -o ack=simi", &["\"simi\"", "did you mean \"semi\"?"]);
+    refused(
+        "run store --workload job -o reads=local",
+        &["the mode raft of store", "\"job\"", "it has register, set"],
+    );
+    refused(
+        "run store --mode ring --workload job -o r=1",
+        &["the mode ring of store", "\"job\"", "it has register"],
+    );
+    refused("run store --workload job --promise eventual", &["job cannot be held to", "to: linearizable"]);
+    refused("run store --workload job --retry maybe", &["'maybe'", "--retry"]);
+    refused("run store --workload set --dedupe off", &["the workload set has no --dedupe"]);
     refused("run store --mode ring --weight cas=1", &["--weight cas", "no such operation"]);
     refused("run store --mode ring -o r=4", &["option r", "n=3"]);
     refused("run store --workload cache", &["\"cache\"", "register"]);

@@ -31,6 +31,7 @@ use duress_history::Scalar;
 use duress_history::bank::Bank;
 use duress_history::counter::{Counter, CounterOp};
 use duress_history::echo::Echo;
+use duress_history::job::Job;
 use duress_history::log::Log;
 use duress_history::register::{Register, RegisterOp};
 use duress_history::set::{Set, SetOp};
@@ -149,6 +150,15 @@ impl Action for Bank {
         match self {
             Self::Read(_) => Effect::None,
             Self::Create(_) | Self::Transfer(_) => Effect::Some,
+        }
+    }
+}
+
+impl Action for Job {
+    fn effect(&self) -> Effect {
+        match self {
+            Self::Gather(_) => Effect::None,
+            Self::Load { .. } | Self::Count { .. } => Effect::Some,
         }
     }
 }

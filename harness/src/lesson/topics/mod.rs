@@ -1,6 +1,7 @@
 //! The topics, a file for each.
 
 pub mod cap;
+pub mod computation;
 pub mod delivery;
 pub mod quorum;
 pub mod replication;

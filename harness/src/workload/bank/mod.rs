@@ -54,7 +54,7 @@ Checked: do the balances of every read add up to the total, with none below zero
     }
 
     async fn finish(
-        mix: &BankMix,
+        mix: &mut BankMix,
         dispatcher: &mut Dispatcher<Bank>,
         deadline: Duration,
     ) -> Result<Ending, RecordError> {

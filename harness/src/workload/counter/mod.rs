@@ -53,7 +53,7 @@ Checked: does every read lie between the sum of the sure adds and that of the po
     }
 
     async fn finish(
-        mix: &CounterMix,
+        mix: &mut CounterMix,
         dispatcher: &mut Dispatcher<Counter>,
         deadline: Duration,
     ) -> Result<Ending, RecordError> {

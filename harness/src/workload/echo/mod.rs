@@ -64,7 +64,7 @@ Checked: does each reply have the payload of its request?";
     }
 
     async fn finish(
-        mix: &Echoes,
+        mix: &mut Echoes,
         dispatcher: &mut Dispatcher<Echo>,
         deadline: Duration,
     ) -> Result<Ending, RecordError> {

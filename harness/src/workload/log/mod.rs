@@ -52,7 +52,7 @@ Checked: is every acknowledged message in its partition, once, in its place, for
     }
 
     async fn finish(
-        mix: &LogMix,
+        mix: &mut LogMix,
         dispatcher: &mut Dispatcher<Log>,
         deadline: Duration,
     ) -> Result<Ending, RecordError> {

@@ -55,7 +55,7 @@ not.";
     }
 
     async fn finish(
-        mix: &LongForkMix,
+        mix: &mut LongForkMix,
         dispatcher: &mut Dispatcher<RwRegister>,
         deadline: Duration,
     ) -> Result<Ending, RecordError> {

@@ -54,7 +54,7 @@ Checked: is every acknowledged message given to a member of the group, and how o
     }
 
     async fn finish(
-        mix: &QueueMix,
+        mix: &mut QueueMix,
         dispatcher: &mut Dispatcher<Log>,
         deadline: Duration,
     ) -> Result<Ending, RecordError> {

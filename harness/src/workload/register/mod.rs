@@ -53,7 +53,7 @@ Checked: does each key keep what the system promises: is it linearizable, or are
     }
 
     async fn finish(
-        mix: &RegisterMix,
+        mix: &mut RegisterMix,
         dispatcher: &mut Dispatcher<Register>,
         deadline: Duration,
     ) -> Result<Ending, RecordError> {

@@ -53,7 +53,7 @@ Checked: is every acknowledged element in its set, once, from when it was acknow
     }
 
     async fn finish(
-        mix: &SetMix,
+        mix: &mut SetMix,
         dispatcher: &mut Dispatcher<Set>,
         deadline: Duration,
     ) -> Result<Ending, RecordError> {

@@ -57,7 +57,7 @@ Checked: has every acknowledged input one output, in order, and is the table in 
     }
 
     async fn finish(
-        mix: &StreamMix,
+        mix: &mut StreamMix,
         dispatcher: &mut Dispatcher<Stream>,
         deadline: Duration,
     ) -> Result<Ending, RecordError> {

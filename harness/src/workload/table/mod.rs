@@ -52,7 +52,7 @@ Checked: do the remaining records give the table of the whole log?";
     }
 
     async fn finish(
-        _: &TableMix,
+        _: &mut TableMix,
         dispatcher: &mut Dispatcher<Table>,
         deadline: Duration,
     ) -> Result<Ending, RecordError> {

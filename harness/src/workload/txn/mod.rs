@@ -70,7 +70,7 @@ impl<R: TxnModel> Kind for Transactions<R> {
     }
 
     async fn finish(
-        mix: &TxnMix<R>,
+        mix: &mut TxnMix<R>,
         dispatcher: &mut Dispatcher<Txn<R>>,
         deadline: Duration,
     ) -> Result<Ending, RecordError> {

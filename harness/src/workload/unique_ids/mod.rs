@@ -63,7 +63,7 @@ Checked: does every acknowledged identifier differ from all others?";
     }
 
     async fn finish(
-        _: &Generate,
+        _: &mut Generate,
         dispatcher: &mut Dispatcher<UniqueIds>,
         deadline: Duration,
     ) -> Result<Ending, RecordError> {

@@ -41,7 +41,8 @@ pub(super) fn known(protocol: Protocol) -> &'static [&'static str] {
             "unique-ids",
         ],
         Protocol::Http => &["register", "set", "counter"],
-        Protocol::Resp | Protocol::Etcd | Protocol::Postgres => {
+        Protocol::Resp => &["register", "set", "counter", "list-append", "rw-register", "bank", "job"],
+        Protocol::Etcd | Protocol::Postgres => {
             &["register", "set", "counter", "list-append", "rw-register", "bank"]
         }
         Protocol::Kafka => &["log", "table"],

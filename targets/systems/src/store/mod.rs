@@ -3,6 +3,7 @@
 mod bank_client;
 mod client;
 mod counter_client;
+mod job_client;
 mod promotion;
 mod quorums;
 mod session;
@@ -20,6 +21,7 @@ use async_trait::async_trait;
 use duress_arena::ProcessSpec;
 use duress_history::bank::Bank;
 use duress_history::counter::Counter;
+use duress_history::job::Job;
 use duress_history::register::Register;
 use duress_history::set::Set;
 use duress_history::txn::{Elements, Held, Txn};
@@ -40,8 +42,9 @@ use crate::subject::Subject;
 use crate::system::{Description, MissingSystem, System, USUAL_NODES};
 use crate::topology::{NodeFiles, Topology, UnknownNode};
 
-/// The vocabularies where acknowledged writes may be lost: of sets, counters and banks nothing could be promised.
-const LOSING: [&str; 3] = ["register", "list-append", "rw-register"];
+/// The vocabularies where acknowledged writes may be lost: of sets, counters and banks nothing could be promised. What is promised of
+/// single keys is too little for the workload `job`.
+const LOSING: [&str; 4] = ["register", "list-append", "rw-register", "job"];
 
 /// Our own key-value store.
 #[derive(Clone, Debug)]
@@ -64,7 +67,7 @@ impl Store {
                 .to_owned(),
             offer,
             lacks: Vec::new(),
-            vocabularies: ["register", "set", "counter", "list-append", "rw-register", "bank"]
+            vocabularies: ["register", "set", "counter", "list-append", "rw-register", "bank", "job"]
                 .map(str::to_owned)
                 .to_vec(),
             scenarios: Scenario::built_in(include_str!("scenarios.toml")),
@@ -77,7 +80,7 @@ impl Store {
             subject: Subject { executable, subcommand: "store", client_port: 6379, peer_port: 7379 },
             ring: Description {
                 lacks: vec!["cas".to_owned()],
-                vocabularies: vec!["register".to_owned()],
+                vocabularies: ["register", "job"].map(str::to_owned).to_vec(),
                 ..description.clone()
             },
             losing: Description { vocabularies: LOSING.map(str::to_owned).to_vec(), ..description.clone() },
@@ -129,9 +132,9 @@ impl System for Store {
         let tag = if settings.mode == "sharded" { "{txn}" } else { "" };
         let address: Addresses = Arc::new(move |node: &NodeId| nodes.address(node, port));
         let clients = match reads {
-            Reads::Quorums(_) => clients_of_registers(&address),
+            Reads::Quorums(_) => clients_of_single_keys(&address),
             Reads::Copies(promotion) if promotion.loses_writes() => {
-                of_all_transactions(clients_of_registers(&address), &address, tag)
+                of_all_transactions(clients_of_single_keys(&address), &address, tag)
             }
             _ => clients(address, tag),
         };
@@ -152,7 +155,7 @@ impl System for Store {
 /// of banks.
 pub(crate) fn clients(address: Addresses, tag: &'static str) -> Clients {
     let [of_sets, of_counters, of_banks] = [0; 3].map(|_| Arc::clone(&address));
-    let clients = clients_of_registers(&address)
+    let clients = clients_of_single_keys(&address)
         .with::<Set>(move |seat| {
             let to = of_sets(&seat.node)?;
             Ok(Box::new(set_client::SetClient::new(seat, to)))
@@ -172,11 +175,16 @@ fn of_all_transactions(clients: Clients, address: &Addresses, tag: &'static str)
     of_transactions::<Held>(of_transactions::<Elements>(clients, address, tag), address, tag)
 }
 
-fn clients_of_registers(address: &Addresses) -> Clients {
-    let address = Arc::clone(address);
-    Clients::default().with::<Register>(move |seat| {
-        let to = address(&seat.node)?;
+/// Returns the clients of registers and of jobs, whose every command is about keys that are each read or written alone.
+fn clients_of_single_keys(address: &Addresses) -> Clients {
+    let [of_registers, of_jobs] = [0; 2].map(|_| Arc::clone(address));
+    let clients = Clients::default().with::<Register>(move |seat| {
+        let to = of_registers(&seat.node)?;
         Ok(Box::new(client::StoreClient::new(seat, to)))
+    });
+    clients.with::<Job>(move |seat| {
+        let to = of_jobs(&seat.node)?;
+        Ok(Box::new(job_client::JobClient::new(seat, to)))
     })
 }
 
@@ -292,7 +300,7 @@ impl Deployment for StoreCluster {
 
     fn promise(&self, workload: &str) -> Promise {
         match (self.reads, TRANSACTIONS.contains(&workload)) {
-            // It has no clients of anything but registers.
+            // All its clients are about single keys.
             (Reads::Quorums(quorums), _) => quorums.promise(),
             (Reads::Copies(promotion), _) => promotion.promise(workload),
             (Reads::Latest | Reads::ByLease(_), false) => Promise::LINEARIZABLE,

@@ -69,6 +69,7 @@ add = { path = "/c/{key}", body = "{value}" }
 register = "linearizable"
 set = "stale-reads"
 counter = "linearizable"
+job = "linearizable"
 log = "exactly-once"
 queue = "at-least-once"
 table = "exactly-once"

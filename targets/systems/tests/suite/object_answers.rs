@@ -1,7 +1,8 @@
-//! The requests of the clients of sets, counters, banks and transactions to the store and to etcd, and their reaction to the
-//! answers.
+//! The requests of the clients of sets, counters, banks, jobs and transactions to the store and to etcd, and their reaction to
+//! the answers.
 
 mod bank;
+mod job;
 mod transactions;
 
 use std::sync::Arc;
