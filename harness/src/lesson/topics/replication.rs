@@ -15,7 +15,10 @@ pub const TOPIC: Topic = Topic {
 };
 
 /// How many of the runs read at replicas.
-const READS: usize = 2;
+const READS: usize = 3;
+
+/// Faults that make the links of both replicas slow now and then.
+const SLOW: &str = "packet:delay=40ms@n2+n3 --interval 2s";
 
 fn runs(_: &Setting) -> Vec<Experiment> {
     let read = |name: &str, faults: &str| {
@@ -24,7 +27,11 @@ fn runs(_: &Setting) -> Vec<Experiment> {
     let write = |name: &str, words: &str| Experiment::new(name, &format!("store {words} --faults none"));
     vec![
         read("replicas near", "none"),
-        read("replicas behind slow links", "packet:delay=40ms@n2+n3 --interval 2s"),
+        read("replicas behind slow links", SLOW),
+        read("the same, acknowledged by all replicas in contact", &format!("{SLOW} -o ack=sync")),
+        write("the primary alone", "--mode primary --nodes 3"),
+        write("the primary and a replica", "--mode primary -o ack=semi --nodes 3"),
+        write("the primary and all replicas", "--mode primary -o ack=sync --nodes 3"),
         write("one node", "--mode raft --nodes 1"),
         write("a majority of 3", "--mode raft --nodes 3"),
         write("a majority of 5", "--mode raft --nodes 5"),

@@ -16,6 +16,8 @@ pub const TOPIC: Topic = Topic {
     section,
 };
 
+/// How many of the runs, the last ones, read many keys at once.
+const GATHERS: usize = 2;
 /// How many keys are placed.
 const KEYS: u64 = 100_000;
 /// The points of each node, as the store has them by default.
@@ -30,6 +32,8 @@ fn runs(_: &Setting) -> Vec<Experiment> {
         run("keys that stay", "--faults none"),
         run("keys that move", "-o rebalance_every_ms=200 --faults none"),
         run("keys that move under faults", "-o rebalance_every_ms=200 --faults partition,kill,pause"),
+        run("gathers from one shard", "-o shards=1 --workload job --faults none"),
+        run("gathers from eight shards", "-o shards=8 --workload job --faults none"),
     ]
 }
 
@@ -50,6 +54,7 @@ fn moved(nodes: u64) -> [Share; 2] {
 }
 
 fn section(runs: &[Measured]) -> Section {
+    let (on_keys, gathers) = runs.split_at(runs.len().saturating_sub(GATHERS));
     let growth: BTreeMap<u64, [Share; 2]> = SIZES.map(|nodes| (nodes, moved(nodes))).collect();
     let [ring, modulo] = growth[&5];
     let computed = Statement {
@@ -75,9 +80,48 @@ fn section(runs: &[Measured]) -> Section {
         Statement::of(text, [run])
     };
     Section {
-        statements: std::iter::once(computed).chain(runs.iter().map(lost)).collect(),
-        charts: vec![chart(&growth)],
-        tables: vec![table(runs)],
+        statements: std::iter::once(computed)
+            .chain(on_keys.iter().map(lost))
+            .chain([gathered(gathers)])
+            .collect(),
+        charts: vec![chart(&growth), gathers_chart(gathers)],
+        tables: vec![table(on_keys)],
+    }
+}
+
+/// Returns the median latency of an operation of a run, in milliseconds.
+fn median(run: &Measured, f: &str) -> Option<f64> {
+    run.figures()?.statistics.by_f.get(f).map(|kind| kind.p50_us as f64 / 1000.0)
+}
+
+/// Says what a read costs that asks all shards.
+fn gathered(runs: &[Measured]) -> Statement {
+    let each = runs.iter().map(|run| match (median(run, "load"), median(run, "gather")) {
+        (Some(one), Some(all)) => format!(
+            "{} took {all:.1} ms, and a write of one key beside them {one:.1} ms",
+            run.experiment.name
+        ),
+        _ => format!("{} not measured ({})", run.experiment.name, run.kept()),
+    });
+    let text = format!(
+        "Sharding slows what reads many keys at once, in the median: {}.",
+        each.collect::<Vec<_>>().join("; ")
+    );
+    Statement::of(text, runs)
+}
+
+fn gathers_chart(runs: &[Measured]) -> Chart {
+    let series = |name: &str, f: &str| Series {
+        name: name.to_owned(),
+        predicted: false,
+        values: runs.iter().map(|run| median(run, f)).collect(),
+    };
+    Chart {
+        caption: "A write of one key, and a read of many keys".to_owned(),
+        across: "run".to_owned(),
+        up: "median latency, ms".to_owned(),
+        categories: runs.iter().map(|run| run.experiment.name.clone()).collect(),
+        series: vec![series("one key", "load"), series("many keys", "gather")],
     }
 }
 

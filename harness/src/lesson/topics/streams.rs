@@ -1,4 +1,6 @@
-//! Streams: a table is the fold of its log.
+//! Streams: consume, transform, produce; and a table is the fold of its log.
+
+use duress_checkers::delivery::DeliveryCounts;
 
 use crate::lesson::experiment::{Experiment, Measured};
 use crate::lesson::section::{Section, Statement, Table, capitalized};
@@ -7,40 +9,48 @@ use crate::lesson::topic::{Setting, Topic};
 /// The topic.
 pub const TOPIC: Topic = Topic {
     name: "streams",
-    claim: "A topic is a partitioned log; its latest record of each key is a table, and brokers may fail.",
+    claim: "A topic is a partitioned log; its latest record of each key is a table. What reads one topic and writes another does \
+            so exactly once if outputs and read positions are committed together.",
     runs,
     section,
 };
 
+/// How many of the runs consume, transform and produce; the others rebuild a table.
+const STREAMS: usize = 2;
+
 fn runs(_: &Setting) -> Vec<Experiment> {
-    let run = |name: &str, faults: &str| {
-        Experiment::new(name, &format!("broker --workload table --nodes 3 --faults {faults}"))
-    };
-    vec![run("a table from a compacted topic", "none"), run("the same, while brokers fail", "kill,partition")]
+    let run = |name: &str, words: &str| Experiment::new(name, &format!("broker --nodes 3 {words}"));
+    vec![
+        run("outputs and positions in one transaction", "--workload stream --faults kill,partition"),
+        run(
+            "outputs first, then positions",
+            "--workload stream -o processing=at-least-once --faults kill,partition",
+        ),
+        run("a table from a compacted topic", "--workload table --faults none"),
+        run("the same table, while brokers fail", "--workload table --faults kill,partition"),
+    ]
 }
 
 fn section(runs: &[Measured]) -> Section {
-    let statement = |run: &Measured| {
-        let delivery =
-            run.figures().and_then(|record| Some((record, record.check.details.as_ref()?.delivery()?)));
-        let text = match delivery {
-            Some((record, delivery)) => {
-                format!(
-                    "{}: {} records were acknowledged, and after compaction the last one of each key was in the rebuilt table: {} \
-                 ({} lost, {} duplicated).",
-                    capitalized(&run.experiment.name),
-                    delivery.counts.acknowledged,
-                    run.kept(),
-                    delivery.counts.lost,
-                    delivery.counts.duplicated
-                ) + if record.verdict.anomalies().is_empty() { "" } else { " See its report." }
-            }
-            None => format!("{}: not measured ({}).", capitalized(&run.experiment.name), run.kept()),
+    let statement = |(at, run): (usize, &Measured)| {
+        let name = capitalized(&run.experiment.name);
+        let text = match counts(run) {
+            Some(DeliveryCounts { acknowledged, lost, duplicated, .. }) if at < STREAMS => format!(
+                "{name}: {acknowledged} inputs were acknowledged; {lost} outputs were lost, and {duplicated} inputs have more than one \
+                 ({}).",
+                run.kept()
+            ),
+            Some(DeliveryCounts { acknowledged, lost, .. }) => format!(
+                "{name}: {acknowledged} records were acknowledged, and the table rebuilt from what compaction left was compared with \
+                 them: {lost} were lost ({}).",
+                run.kept()
+            ),
+            None => format!("{name}: not measured ({}).", run.kept()),
         };
         Statement::of(text, [run])
     };
     let row = |run: &Measured| {
-        let counts = run.figures().and_then(|record| Some(record.check.details.as_ref()?.delivery()?.counts));
+        let counts = counts(run);
         let cell = |value: Option<u64>| value.map_or_else(|| "–".to_owned(), |value| value.to_string());
         vec![
             run.experiment.name.clone(),
@@ -48,18 +58,23 @@ fn section(runs: &[Measured]) -> Section {
             cell(counts.map(|counts| counts.failed)),
             cell(counts.map(|counts| counts.unknown)),
             cell(counts.map(|counts| counts.lost)),
+            cell(counts.map(|counts| counts.duplicated)),
             run.kept(),
         ]
     };
     Section {
-        statements: runs.iter().map(statement).collect(),
+        statements: runs.iter().enumerate().map(statement).collect(),
         charts: Vec::new(),
         tables: vec![Table {
-            caption: "Records of each run".to_owned(),
-            head: ["run", "acknowledged", "failed", "unknown", "lost", "promise kept?"]
+            caption: "Inputs and records of each run".to_owned(),
+            head: ["run", "acknowledged", "failed", "unknown", "lost", "doubled", "promise kept?"]
                 .map(str::to_owned)
                 .into(),
             rows: runs.iter().map(row).collect(),
         }],
     }
+}
+
+fn counts(run: &Measured) -> Option<DeliveryCounts> {
+    Some(run.figures()?.check.details.as_ref()?.delivery()?.counts)
 }
