@@ -318,7 +318,7 @@ fn exact(operations: &[Operation<Job>]) -> Option<bool> {
         *began > after && written.iter().all(|number| parts.iter().any(|part| part.number == *number))
     });
     let finals: Vec<usize> = finals.map(|(_, parts)| found(parts)).collect();
-    if finals.is_empty() { None } else { Some(finals.iter().any(|found| *found == 1)) }
+    if finals.is_empty() { None } else { Some(finals.contains(&1)) }
 }
 
 fn counts() -> impl Strategy<Value = Option<Counts>> {
