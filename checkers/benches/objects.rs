@@ -158,7 +158,7 @@ fn objects(criterion: &mut Criterion) {
         |history| {
             let (promise, assumed) = (Freshness::Written, Assumed::default());
             let ages = read_ages(history, &assumed, Timing::Recorded, &interrupt);
-            assert!(ages.is_some_and(|ages| ages.old > 0), "{ages:?}");
+            assert!(ages.as_ref().is_some_and(|ages| ages.old > 0), "{ages:?}");
             check_freshness(history, promise, &assumed, Timing::Recorded, &interrupt).verdict
         },
     );
