@@ -34,7 +34,9 @@ pub struct Course {
 #[must_use]
 pub fn share(budget: Duration, runs: usize) -> Duration {
     let share = budget / u32::try_from(runs.max(1)).unwrap_or(u32::MAX);
-    share.saturating_sub(AROUND_A_RUN).max(TIME_LIMIT_MIN)
+    let limit = share.saturating_sub(AROUND_A_RUN).max(TIME_LIMIT_MIN);
+    // In words and in commands, it is so many milliseconds.
+    Duration::from_secs(limit.as_secs()) + Duration::from_millis(limit.subsec_millis().into())
 }
 
 impl Course {

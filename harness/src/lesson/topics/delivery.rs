@@ -109,7 +109,8 @@ fn statements(runs: &[Measured]) -> Vec<Statement> {
 
 fn table(runs: &[Measured]) -> Table {
     let row = |run: &Measured| {
-        let mut cells: Vec<String> = run.experiment.name.split(" | ").map(str::to_owned).collect();
+        let name = run.experiment.name.trim_start_matches("acks=");
+        let mut cells: Vec<String> = name.split(" | ").map(str::to_owned).collect();
         match Counted::of(run) {
             Some(counted) => {
                 let counts = counted.delivery.counts;
