@@ -32,7 +32,7 @@ pub enum Expects {
 /// A run of a lesson.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Experiment {
-    /// What it is in its topic, in words.
+    /// Its name within its topic.
     pub name: String,
     /// Whether it is meant to keep what it is held to.
     pub expects: Expects,

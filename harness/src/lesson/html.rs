@@ -1,41 +1,29 @@
 //! The page of a lesson, as HTML: one file that needs no other.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use super::chart::chart;
 use super::experiment::Common;
 use super::markdown::heading;
 use super::section::{Section, Table};
 use super::topic::Topic;
+use crate::report::html::head;
 
-const STYLE: &str = include_str!("../../assets/report/report.css");
 const LESSON_STYLE: &str = include_str!("../../assets/lesson/lesson.css");
 
 /// Returns the page.
 #[must_use]
 pub fn page(sections: &[(Topic, Section)], common: &Common) -> String {
-    let content = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { "The lesson · duress" }
-                style { (PreEscaped(STYLE)) (PreEscaped(LESSON_STYLE)) }
-            }
-            body {
-                header { div.top { span.brand { "duress" } span.muted { "the lesson, measured" } } }
-                main.lesson {
-                    h1 { "What a lesson on distributed systems says, measured" }
-                    p.muted { "Each run had clients for " (common.time_limit.as_secs_f64()) " s; seed " (common.seed) ". Each statement has the commands that repeat it." }
-                    nav aria-label="Topics" { @for (topic, _) in sections { a href={ "#" (topic.name) } { (heading(topic.name)) } " " } }
-                    @for (topic, of) in sections { (section(topic, of)) }
-                }
-            }
+    let body = html! {
+        header { div.top { span.brand { "duress" } span.muted { "the lesson, measured" } } }
+        main.lesson {
+            h1 { "A lesson on distributed systems, measured" }
+            p.muted { "Each run had clients for " (common.time_limit.as_secs_f64()) " s; seed " (common.seed) ". Each statement has the commands that repeat it." }
+            nav aria-label="Topics" { @for (topic, _) in sections { a href={ "#" (topic.name) } { (heading(topic.name)) } " " } }
+            @for (topic, of) in sections { (section(topic, of)) }
         }
     };
-    content.into_string()
+    head::page("The lesson", Some(head::CLOSED), &[LESSON_STYLE], &body).into_string()
 }
 
 fn section(topic: &Topic, section: &Section) -> Markup {

@@ -6,7 +6,7 @@ use super::experiment::Common;
 use super::section::{Section, Table, capitalized};
 use super::topic::Topic;
 
-/// Returns the page: a heading for each topic, with what is said of it.
+/// Returns the page: a heading for each topic, and its section.
 #[must_use]
 pub fn page(sections: &[(Topic, Section)], common: &Common) -> String {
     let mut text = String::new();
@@ -88,8 +88,14 @@ mod tests {
             for chart in &section.charts {
                 let measured = chart.series.iter().filter(|series| !series.predicted);
                 let values = measured.flat_map(|series| series.values.iter().flatten());
-                // What is computed needs no run.
+                // Computed values need no run.
                 assert!(topic.name == "sharding" || values.count() == 0, "{}: {chart:?}", topic.name);
+            }
+            let stated: Vec<String> =
+                section.statements.iter().map(|statement| statement.text.clone()).collect();
+            for text in stated.iter().filter(|text| !text.contains("Computed")) {
+                let says = ["not measured", "no read was measured", "none of 0"];
+                assert!(says.iter().any(|words| text.contains(words)), "{}: {text}", topic.name);
             }
             let text = page(&[(topic, section)], &common);
             assert!(text.contains(why), "{text}");

@@ -1,11 +1,11 @@
 //! `duress lesson`: the statements of a lesson on distributed systems, each measured by runs, on one page.
 //!
 //! In reading order:
-//! - [`topic`]: the topics, each with its claim, its runs and what is said of them;
+//! - [`topic`]: the topics, each with its claim, its runs and its section;
 //! - [`topics`]: a file for each;
 //! - [`experiment`]: a run of a lesson, and its results;
 //! - [`course`]: one run after the other, within the budget;
-//! - [`section`]: what is said: statements, tables and charts;
+//! - [`section`]: statements, tables and charts;
 //! - [`markdown`], [`html`]: the page;
 //! - [`chart`]: a chart, drawn.
 

@@ -1,6 +1,6 @@
-//! What a lesson says of a topic: statements, tables and charts.
+//! The results of a topic: statements, tables and charts.
 
-/// What is said of one topic.
+/// The results of one topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Section {
     /// The statements, in order.
@@ -23,7 +23,7 @@ pub struct Statement {
 /// A table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
-    /// What its rows and columns are.
+    /// The meaning of its rows and columns.
     pub caption: String,
     /// The columns' heads.
     pub head: Vec<String>,
@@ -34,11 +34,11 @@ pub struct Table {
 /// A chart: for each category one value of each series.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chart {
-    /// What it shows.
+    /// Its title.
     pub caption: String,
-    /// What the categories are.
+    /// The label of the horizontal axis.
     pub across: String,
-    /// What the values are, with their unit.
+    /// The label of the vertical axis, with the unit.
     pub up: String,
     /// The categories.
     pub categories: Vec<String>,
@@ -51,7 +51,7 @@ pub struct Chart {
 pub struct Series {
     /// Its name.
     pub name: String,
-    /// Whether it is what theory predicts. It was measured otherwise.
+    /// Whether theory predicts it; otherwise it was measured.
     pub predicted: bool,
     /// A value for each category, if there is one.
     pub values: Vec<Option<f64>>,

@@ -6,16 +6,16 @@ use super::experiment::{Experiment, Measured};
 use super::section::Section;
 use super::topics::{cap, computation, delivery, quorum, replication, sharding, streams};
 
-/// A topic: what the lesson claims, the runs that measure it, and what is said of them.
+/// A topic: a claim of the lesson, the runs that measure it, and the section made of their results.
 #[derive(Clone, Copy, Debug)]
 pub struct Topic {
     /// Its name on the command line.
     pub name: &'static str,
-    /// What the lesson claims, in a sentence or two.
+    /// The claim of the lesson, in a sentence or two.
     pub claim: &'static str,
     /// Its runs.
     pub runs: fn(&Setting) -> Vec<Experiment>,
-    /// What is said of their results, which are in the same order.
+    /// Makes the section of its results, which are in the order of the runs.
     pub section: fn(&[Measured]) -> Section,
 }
 
@@ -33,6 +33,9 @@ pub struct Setting {
 /// The options of runs in which clients give up soon and stay where they are, so that many operations begin and end while
 /// a node is cut off.
 pub const QUICK: &str = "--timeout 200ms --patience 200ms --no-roaming";
+
+/// Fewer operations than this at the nodes that were cut off say nothing about the system.
+pub const ENOUGH: u64 = 10;
 
 /// All topics, in the order in which they are taught.
 pub const TOPICS: [Topic; 7] = [

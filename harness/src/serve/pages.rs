@@ -4,17 +4,16 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::SystemTime;
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, PreEscaped, html};
 use serde_json::json;
 
 use super::catalogue::{Catalogue, Filter, RunLine, State};
 use super::comparison::{Side, differences};
 use crate::judge::statistics::{Counts, Kind};
 use crate::matrix::results::MatrixResults;
-use crate::report::html::pack;
 use crate::report::html::words::thousands;
+use crate::report::html::{head, pack};
 
-const STYLE: &str = include_str!("../../assets/report/report.css");
 const CHART_STYLE: &str = include_str!("../../assets/uplot/uPlot.min.css");
 const CHART_SCRIPT: &str = include_str!("../../assets/uplot/uPlot.iife.min.js");
 const LIVE_SCRIPT: &str = include_str!("../../assets/serve/live.js");
@@ -34,22 +33,12 @@ const FILES: [&str; 9] = [
 ];
 
 fn shell(title: &str, content: &Markup) -> Markup {
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (title) " · duress" }
-                style { (PreEscaped(CHART_STYLE)) (PreEscaped(STYLE)) }
-            }
-            body {
-                header { div.top { a.brand href="/" { "duress" } span.muted { (title) } } }
-                main { (content) }
-            }
-        }
-    }
+    let body = html! {
+        header { div.top { a.brand href="/" { "duress" } span.muted { (title) } } }
+        main { (content) }
+    };
+    // The policy is a header of the answer.
+    head::page(title, None, &[CHART_STYLE], &body)
 }
 
 /// `path` as part of an address: everything but letters, digits and a few signs is escaped.

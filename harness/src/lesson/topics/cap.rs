@@ -2,7 +2,7 @@
 
 use crate::lesson::experiment::{Experiment, Measured, Share};
 use crate::lesson::section::{Chart, Section, Series, Statement, Table, capitalized};
-use crate::lesson::topic::{QUICK, Setting, Topic};
+use crate::lesson::topic::{ENOUGH, QUICK, Setting, Topic};
 
 /// The topic.
 pub const TOPIC: Topic = Topic {
@@ -47,6 +47,16 @@ fn section(runs: &[Measured]) -> Section {
         let (Some(record), Some([away, others])) = (run.figures(), run.sides()) else {
             return Statement::of(format!("{name}: not measured ({}).", run.kept()), [run]);
         };
+        if away.of < ENOUGH {
+            let text = format!(
+                "{}, promised to be {} ({}): only {} operations began and ended at nodes that were cut off, which is too few.",
+                capitalized(name),
+                record.promise,
+                run.kept(),
+                away.of
+            );
+            return Statement::of(text, [run]);
+        }
         let available = match (answers(away), answers(others)) {
             (Answers::All, Answers::All) => {
                 "is available on both sides of a partition, the nodes cut off included"

@@ -90,17 +90,20 @@ fn statements(runs: &[Measured]) -> Vec<Statement> {
     let each = runs.len() / (SENT.len() * COMMITTED.len());
     let ways = SENT.into_iter().flat_map(|(acks, _)| COMMITTED.map(|commit| (acks, commit)));
     let of = |((acks, commit), runs): ((&str, &str), &[Measured])| {
-        let (mut lost, mut doubled, mut skipped, mut repeated) = (0, 0, 0, 0);
-        for counted in runs.iter().filter_map(Counted::of) {
-            let counts = counted.delivery.counts;
-            lost += counted.gone();
-            doubled += counts.duplicated;
-            skipped += counts.undelivered;
-            repeated += counts.redelivered;
+        let counted: Vec<Counted<'_>> = runs.iter().filter_map(Counted::of).collect();
+        let way = format!("acks={acks}, committed {commit} a consumer gets them");
+        if let ([], Some(run)) = (&counted[..], runs.first()) {
+            return Statement::of(format!("{way}: not measured ({}).", run.kept()), runs);
         }
+        let sum = |count: fn(&Counted<'_>) -> u64| counted.iter().map(count).sum::<u64>();
         let text = format!(
-            "acks={acks}, committed {commit} a consumer gets them: {lost} messages were lost and {doubled} stored twice; consumers \
-             skipped {skipped} and got {repeated} again."
+            "{way}: in {} of {} runs {} messages were lost and {} stored twice; consumers skipped {} and got {} again.",
+            counted.len(),
+            runs.len(),
+            sum(|run| run.gone()),
+            sum(|run| run.delivery.counts.duplicated),
+            sum(|run| run.delivery.counts.undelivered),
+            sum(|run| run.delivery.counts.redelivered)
         );
         Statement::of(text, runs)
     };

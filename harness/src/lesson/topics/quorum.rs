@@ -2,7 +2,7 @@
 
 use crate::lesson::experiment::{Experiment, Measured, Share};
 use crate::lesson::section::{Chart, Section, Series, Statement, Table};
-use crate::lesson::topic::{QUICK, Setting, Topic};
+use crate::lesson::topic::{ENOUGH, QUICK, Setting, Topic};
 use crate::record::verdict::VerdictRecord;
 
 /// The topic.
@@ -55,28 +55,41 @@ fn section(runs: &[Measured]) -> Section {
         .filter_map(Measured::ages)
         .filter_map(|ages| Some((ages.versions?.max, ages.age_ns?.max)));
     let (versions, age) = worst.fold((0, 0), |most, one| (most.0.max(one.0), most.1.max(one.1)));
+    let (fresh, stale) = (old(true), old(false));
     let mut statements = vec![
         Statement::of(
-            format!("Where R+W>{N}, {} returned a value that had been replaced.", old(true).words("reads")),
+            match fresh.of {
+                0 => format!("Where R+W>{N}, no read was measured."),
+                _ => format!(
+                    "Where R+W>{N}, {} returned a value that had been replaced.",
+                    fresh.words("reads")
+                ),
+            },
             these(true),
         ),
         Statement::of(
-            format!(
-                "Where R+W≤{N}, {} did, by up to {versions} versions and {:.1} s.",
-                old(false).words("reads"),
-                age as f64 / 1e9
-            ),
+            match stale.part {
+                0 => format!(
+                    "Where R+W≤{N}, {} returned a value that had been replaced.",
+                    stale.words("reads")
+                ),
+                _ => format!(
+                    "Where R+W≤{N}, {} did, by up to {versions} versions and {:.1} s.",
+                    stale.words("reads"),
+                    age as f64 / 1e9
+                ),
+            },
             these(false),
         ),
     ];
     let cut_off = |at: (u64, u64)| {
         let run = cells.iter().find(|(cell, _)| *cell == at).map(|(_, run)| *run)?;
-        Some((run, run.sides()?))
+        Some((run, run.sides().filter(|[away, _]| away.of >= ENOUGH)?))
     };
     if let (Some((one, few)), Some((all, many))) = (cut_off((1, 1)), cut_off((N, N))) {
         statements.push(Statement::of(
             format!(
-                "What freshness costs: while one node was cut off, R=W=1 answered {} there and {} elsewhere; R=W={N} answered {} and \
+                "The price of freshness: while one node was cut off, R=W=1 answered {} there and {} elsewhere; R=W={N} answered {} and \
                  {}.",
                 few[0].words("operations"),
                 few[1],
@@ -86,24 +99,24 @@ fn section(runs: &[Measured]) -> Section {
             [one, all],
         ));
     }
-    statements.push(Statement::of(back_in_time(back), [back]));
+    statements.push(Statement::of(beyond_freshness(back), [back]));
     Section { statements, charts: vec![chart(&cells)], tables: vec![table(&cells)] }
 }
 
-/// Says whether quorum reads went back in time.
-fn back_in_time(run: &Measured) -> String {
+/// Says whether quorums that meet were linearizable.
+fn beyond_freshness(run: &Measured) -> String {
     let found = run.figures().and_then(|record| record.verdict.anomalies().first());
     match (found, run.figures()) {
         (Some(anomaly), _) => format!(
-            "R+W>N is not linearizability: with R=W=2, without read repair and with two slow disks, a read saw a new value and a \
-             later one the old value again ({}: {}).",
+            "R+W>N is not linearizability: with R=W=2, without read repair and with two slow disks, no order of the operations \
+             explains the reads ({}: {}).",
             anomaly.kind, anomaly.summary
         ),
-        (None, Some(_)) => {
-            "R+W>N is not linearizability, although this run with R=W=2 does not show it: no read went back."
-                .to_owned()
-        }
-        (None, None) => format!("Whether reads with R=W=2 go back in time was not measured: {}.", run.kept()),
+        (None, Some(_)) => format!(
+            "R+W>N does not promise linearizability; this run with R=W=2 does not show the difference ({}).",
+            run.kept()
+        ),
+        (None, None) => format!("Whether R=W=2 is linearizable was not measured ({}).", run.kept()),
     }
 }
 

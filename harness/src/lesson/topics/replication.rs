@@ -28,7 +28,10 @@ fn runs(_: &Setting) -> Vec<Experiment> {
     vec![
         read("replicas near", "none"),
         read("replicas behind slow links", SLOW),
-        read("the same, acknowledged by all replicas in contact", &format!("{SLOW} -o ack=sync")),
+        read(
+            "replicas behind slow links, writes acknowledged by all in contact",
+            &format!("{SLOW} -o ack=sync"),
+        ),
         write("the primary alone", "--mode primary --nodes 3"),
         write("the primary and a replica", "--mode primary -o ack=semi --nodes 3"),
         write("the primary and all replicas", "--mode primary -o ack=sync --nodes 3"),
@@ -64,11 +67,14 @@ fn staleness(run: &Measured) -> Statement {
     let (young, later): (Vec<_>, Vec<_>) = ages.by_write_age.iter().partition(young);
     let sum = |ranges: Vec<&WriteAge>| ranges.into_iter().map(share).fold(Share::default(), Share::and);
     let (versions, age) = (ages.versions.map_or(0, |all| all.max), ages.age_ns.map_or(0, |all| all.max));
+    let name = capitalized(&run.experiment.name);
+    let old = Share { part: ages.old, of: ages.reads }.words("reads");
+    if ages.old == 0 {
+        return Statement::of(format!("{name}: {old} at any node were old."), [run]);
+    }
     let text = format!(
-        "{}: {} at any node were old, by up to {versions} versions and {:.0} ms; of those within 10 ms after the newest \
+        "{name}: {old} at any node were old, by up to {versions} versions and {:.0} ms; of those within 10 ms after the newest \
          write {}, of later ones {}.",
-        capitalized(&run.experiment.name),
-        Share { part: ages.old, of: ages.reads }.words("reads"),
         age as f64 / 1e6,
         sum(young),
         sum(later)
@@ -88,7 +94,7 @@ fn cost(runs: &[Measured]) -> Statement {
         None => format!("{} not measured", run.experiment.name),
     });
     let text = format!(
-        "A write that waits for more copies is slower, in the median: {}.",
+        "The median latency of a write, by the copies that it waits for: {}.",
         each.collect::<Vec<_>>().join(", ")
     );
     Statement::of(text, runs)
@@ -135,7 +141,7 @@ fn by_age(runs: &[Measured]) -> Chart {
 
 fn latencies(runs: &[Measured]) -> Chart {
     Chart {
-        caption: "What a write waits for".to_owned(),
+        caption: "Writes by the copies that they wait for".to_owned(),
         across: "acknowledged by".to_owned(),
         up: "median latency of a write, ms".to_owned(),
         categories: runs.iter().map(|run| run.experiment.name.clone()).collect(),

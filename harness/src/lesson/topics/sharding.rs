@@ -104,7 +104,7 @@ fn gathered(runs: &[Measured]) -> Statement {
         _ => format!("{} not measured ({})", run.experiment.name, run.kept()),
     });
     let text = format!(
-        "Sharding slows what reads many keys at once, in the median: {}.",
+        "The median latency of a read of many keys at once: {}.",
         each.collect::<Vec<_>>().join("; ")
     );
     Statement::of(text, runs)

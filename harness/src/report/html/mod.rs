@@ -7,13 +7,14 @@
 //! - [`witness`]: an anomaly, drawn; [`messages`]: the messages around it; [`nodes`] and [`strips`]: the states of nodes;
 //!   [`logs`], [`packets`] and [`surroundings`]: the context of an anomaly; [`coverage`]: what was not exercised; [`words`]:
 //!   figures in words;
-//! - [`page`]: all of it on one page.
+//! - [`page`]: all of it on one page; [`head`]: the head of every page.
 //!
 //! The page's scripts and styles are in `harness/assets`.
 
 pub mod bands;
 pub mod columns;
 pub mod coverage;
+pub mod head;
 pub mod history;
 pub mod likelihood;
 pub mod logs;

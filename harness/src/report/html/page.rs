@@ -2,10 +2,11 @@
 
 use duress_checkers::verdict::Anomaly;
 use duress_history::nemesis::Return;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, PreEscaped, html};
 
 use super::bands::Band;
 use super::columns::Columns;
+use super::head;
 use super::likelihood::likelihood;
 use super::nodes::{Nodes, leaders_at, leaderships};
 use super::pack;
@@ -19,7 +20,6 @@ use crate::record::faults::FaultRecord;
 /// Anomalies beyond this many are listed in a sentence each, not drawn.
 pub const DRAWN: usize = 12;
 
-const STYLE: &str = include_str!("../../../assets/report/report.css");
 const CHART_STYLE: &str = include_str!("../../../assets/uplot/uPlot.min.css");
 const CHART_SCRIPT: &str = include_str!("../../../assets/uplot/uPlot.iife.min.js");
 const SCRIPTS: [&str; 7] = [
@@ -32,56 +32,41 @@ const SCRIPTS: [&str; 7] = [
     include_str!("../../../assets/report/page.js"),
 ];
 
-/// Nothing may be loaded from anywhere: a report opens offline, and a target's output cannot make it call
-/// home.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
-
 /// Draws the page of `record`, and of the run that it is of, around its embedded data.
 #[must_use]
 pub fn page(record: &HistoryRecord, run: Option<&RunRecord>, data: &Embedded) -> Markup {
     let verdict = record.verdict.as_ref().map(|judged| &judged.verdict);
     let bands = run.map(|run| run.bands.as_slice()).unwrap_or_default();
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                title { (word(verdict)) ": " (record.name) " · duress" }
-                style { (PreEscaped(CHART_STYLE)) (PreEscaped(STYLE)) }
+    let title = format!("{}: {}", word(verdict), record.name);
+    let body = html! {
+        a.skip href="#main" { "To the report" }
+        header {
+            div.top {
+                span.brand { "duress" } span.muted { (record.name) }
+                @if let Some(run) = run.filter(|run| !run.machine.date.is_empty()) { span.muted { (run.machine.date) } }
             }
-            body {
-                a.skip href="#main" { "To the report" }
-                header {
-                    div.top {
-                        span.brand { "duress" } span.muted { (record.name) }
-                        @if let Some(run) = run.filter(|run| !run.machine.date.is_empty()) { span.muted { (run.machine.date) } }
-                    }
-                    h1 { span class={ "badge " (verdict.map_or("missing", RunVerdict::name)) } { (word(verdict)) } " " (sentence(record)) }
-                    nav aria-label="Sections" {
-                        @for (id, title) in sections(record, run, data) { a href={ "#" (id) } { (title) } }
-                    }
-                }
-                main id="main" {
-                    (what_happened(record, run))
-                    @if !record.anomalies().is_empty() { (anomalies(record, run, data)) }
-                    @if let Some(messages) = data.messages() { (messages.section) }
-                    @if let Some(curve) = run.and_then(|run| run.curve.as_ref()) { (likelihood(curve)) }
-                    (timeline(record, bands, &data.columns))
-                    @if let Some(run) = run { section id="nodes" { h2 { "Nodes" } (nodes(run).section()) } }
-                    @if has_charts(record) { (charts(record)) }
-                    @if let Some(of_run) = &data.of_run { (of_run.surroundings) }
-                    @if has_faults(record, run) { (faults(record.faults(), bands)) }
-                    @if let Some(of_run) = &data.of_run { (of_run.coverage) }
-                    @if let Some(run) = run { (the_run(run)) }
-                }
-                footer.muted { "Made by duress " (env!("CARGO_PKG_VERSION")) ". This file is complete; it loads nothing." }
-                (embedded(data))
+            h1 { span class={ "badge " (verdict.map_or("missing", RunVerdict::name)) } { (word(verdict)) } " " (sentence(record)) }
+            nav aria-label="Sections" {
+                @for (id, title) in sections(record, run, data) { a href={ "#" (id) } { (title) } }
             }
         }
-    }
+        main id="main" {
+            (what_happened(record, run))
+            @if !record.anomalies().is_empty() { (anomalies(record, run, data)) }
+            @if let Some(messages) = data.messages() { (messages.section) }
+            @if let Some(curve) = run.and_then(|run| run.curve.as_ref()) { (likelihood(curve)) }
+            (timeline(record, bands, &data.columns))
+            @if let Some(run) = run { section id="nodes" { h2 { "Nodes" } (nodes(run).section()) } }
+            @if has_charts(record) { (charts(record)) }
+            @if let Some(of_run) = &data.of_run { (of_run.surroundings) }
+            @if has_faults(record, run) { (faults(record.faults(), bands)) }
+            @if let Some(of_run) = &data.of_run { (of_run.coverage) }
+            @if let Some(run) = run { (the_run(run)) }
+        }
+        footer.muted { "Made by duress " (env!("CARGO_PKG_VERSION")) ". This file is complete; it loads nothing." }
+        (embedded(data))
+    };
+    head::page(&title, Some(head::CLOSED), &[CHART_STYLE], &body)
 }
 
 fn nodes(run: &RunRecord) -> Nodes<'_> {
