@@ -31,7 +31,7 @@ pub enum Job {
     },
     /// A task: counts the words of a document, and writes them as a part.
     Count {
-        /// What is written; its counts are there once it was.
+        /// The part; it has counts once the worker wrote it.
         part: Part,
         /// When the worker ends, if it is to end in the midst of the task.
         dies: Option<Dies>,
@@ -47,7 +47,7 @@ pub struct Part {
     pub document: Scalar,
     /// The part's number, from 1.
     pub number: u32,
-    /// What is counted; `None` in an invocation, and where nothing was found.
+    /// The words with their counts; `None` in an invocation, and if the gather found no part.
     pub counts: Option<Counts>,
 }
 

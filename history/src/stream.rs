@@ -131,7 +131,7 @@ pub enum Stream {
     Read {
         /// Where to begin.
         from: ReadFrom,
-        /// What was read, by partition; `None` in an invocation.
+        /// The outputs read, by partition; `None` in an invocation.
         read: Option<BTreeMap<Scalar, PartRead>>,
     },
     /// Ask how far everything is; `None` in an invocation.

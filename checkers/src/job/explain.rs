@@ -12,7 +12,7 @@ const ATTEMPTS_SHOWN: usize = 6;
 /// The words that a witness shows at most.
 const WORDS_SHOWN: usize = 12;
 
-/// What is wrong with a document.
+/// A contradiction in the record of a document.
 pub(super) enum Case<'a> {
     /// A worker or a gather has words of a document that was not loaded by then.
     NeverLoaded { reader: Op },

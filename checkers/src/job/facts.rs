@@ -1,4 +1,4 @@
-//! What a history says of each document of a job.
+//! The loads, counts and gathers of each document of a job.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use duress_history::{Operation, Scalar};
 
 use crate::witness::Op;
 
-/// What is known of one document.
+/// The operations on one document.
 #[derive(Default)]
 pub(super) struct Document<'a> {
     /// Its text, as loads have it that happened or may have.
@@ -23,7 +23,7 @@ pub(super) struct Document<'a> {
     pub(super) failed_loads: Vec<Op>,
     /// Executions of its task, whatever their outcome.
     pub(super) attempts: Vec<Attempt<'a>>,
-    /// What answered gathers say of its parts, by gather.
+    /// Its parts in the answers of gathers, in the order of the gathers.
     pub(super) seen: Vec<Seen<'a>>,
 }
 
@@ -52,11 +52,11 @@ pub(super) struct Attempt<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Answered<'a> {
     pub(super) index: u64,
-    /// What the worker counted and wrote; `None` if it found no document.
+    /// The counts that the worker wrote; `None` if it found no document.
     pub(super) counts: Option<&'a Counts>,
 }
 
-/// What a gather says of one part.
+/// One part in the answer of a gather.
 pub(super) struct Seen<'a> {
     /// The gather.
     pub(super) op: Op,
@@ -64,7 +64,7 @@ pub(super) struct Seen<'a> {
     pub(super) answered: u64,
     /// The part.
     pub(super) number: u32,
-    /// What it has; `None` if it was not there.
+    /// The counts of the part; `None` if the gather did not find it.
     pub(super) counts: Option<&'a Counts>,
 }
 
@@ -162,7 +162,7 @@ impl<'a> Document<'a> {
 
     /// Returns what each answered gather says of it.
     pub(super) fn gathers(&self) -> impl Iterator<Item = &[Seen<'a>]> {
-        // What one says was noted in a row.
+        // The parts of one gather are neighbours.
         self.seen.chunk_by(|one, other| one.op == other.op)
     }
 

@@ -1,7 +1,7 @@
 //! Job: is what was gathered the word count of the documents that were loaded, exactly?
 //!
 //! A job is a word count by many workers ([`duress_history::job`]). Each document and each part is a key of its own, which is
-//! written and read linearizably; whoever writes a part writes the same counts, those of the document's text. So each key has two
+//! written and read linearizably; every worker writes the same counts into a part, those of the document's text. So each key has two
 //! states, and goes from *absent* to *there* at most once. The definition:
 //!
 //! 1. Every answer fits one order of the operations on its key. A part may be written by each execution of its task that did not

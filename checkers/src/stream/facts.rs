@@ -36,7 +36,7 @@ impl Input<'_> {
 pub(super) struct Attempt<'a> {
     pub(super) op: Op,
     pub(super) status: WriteStatus,
-    /// What it has committed, if that is known.
+    /// The outputs that it committed, as far as they are known.
     pub(super) outputs: &'a [Output],
 }
 

@@ -1,4 +1,4 @@
-//! What is missing: inputs without an output, and outputs that were committed and are not there.
+//! Losses: inputs without an output, and outputs that were committed and are not there.
 //!
 //! Let `P` be an answer about the progress, and let reads of the partition cover it from its beginning to the end of the
 //! outputs in `P`, all of them begun after every attempt had ended. Nothing can come before that end any more. So an

@@ -72,7 +72,7 @@ fn what_is_counted_once_and_gathered_is_exact() {
     check("0!la=x 1!ca1=x 2!ca1=x 0!ga1=x", "valid");
     // The first execution may have happened, or not; here it has not.
     check("0!la=x 1ica1 1?ca1 2!ca2=x 0!ga1,a2=x", "valid");
-    // Nobody told, and it is there.
+    // No answer confirmed the part, and the gather found it.
     check("0!la=x 1ica1 1?ca1 0!ga1=x", "valid");
     // A load of unknown outcome is no task, until a worker has found the document.
     check("0ila=x 0?la=x 1!lb=y 1!cb1=y 2!gb1=y", "valid");
@@ -273,7 +273,7 @@ fn pass(
     })
 }
 
-/// What the definition demands beside that: `None` if a task has no final gather.
+/// Whether the result is exact, by the definition: `None` if a task has no final gather.
 fn exact(operations: &[Operation<Job>]) -> Option<bool> {
     let ok = |operation: &Operation<Job>| match &operation.completion {
         Completion::Ok { index, answer, .. } => Some((*index, answer.clone())),

@@ -147,7 +147,7 @@ fn counts_that_do_not_continue_the_table() {
     check(jump, "table-diverged");
     assert_eq!(verdict(jump, Delivery::AT_LEAST_ONCE), "valid");
     check("0!sa7@0 1!p1:a2=7 2!g1/1/2 2!r0-2:a2=7/1@0", "table-diverged");
-    // What comes before was not read.
+    // No read covers the outputs before.
     check("0!sa7@0 0!sa8@1 1!p1:a1=7,a2=8 2!g2/2/3 2!r1-3:a2=8/1@1", "unknown");
 }
 

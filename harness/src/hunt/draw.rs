@@ -309,7 +309,7 @@ fn workload_options(
             match option.takes {
                 Takes::Number => _ = drawn.insert(option.name, value.to_string()),
                 Takes::Duration => _ = drawn.insert(option.name, format!("{value}ms")),
-                // What is off leaves the promise of an exact result unkept.
+                // A switch that is off breaks the promise of an exact result.
                 Takes::Switch => {}
                 Takes::Weight => weights.push(format!("{}={value}", option.name)),
             }

@@ -1,5 +1,5 @@
-//! The two sides of a fault: the nodes that it took away from the rest, and the rest. Who was still answered says what
-//! the system chose: to be consistent, or to be available on both sides (CAP; Gilbert & Lynch, "Brewer's conjecture and
+//! The two sides of a fault: the nodes that it took away from the rest, and the rest. The answers
+//! on both sides show what the system chose: to be consistent, or to be available on both (CAP; Gilbert & Lynch, "Brewer's conjecture and
 //! the feasibility of consistent, available, partition-tolerant web services", 2002).
 
 use std::fmt;

@@ -80,7 +80,7 @@ fn flapping_links_and_slow_clients_break_nothing() {
     assert!(evident().all(|event| event["value"]["late_us"].is_u64()), "{run}");
 }
 
-/// What was seen of the events that the faults of a run had waited for.
+/// The events that faults of a run had waited for, as they were observed.
 fn events(stage: &Stage) -> Vec<String> {
     let history = stage.latest().history();
     let starts = nemesis(&history, "start-");
@@ -101,7 +101,7 @@ fn faults_begin_at_events() {
         );
     }
     assert!(run.stdout.contains("begun at:  "), "{run}");
-    // What never happens is waited for in vain, and that is said.
+    // An event that never happens leaves its fault out, and the run says so.
     let line = "run store --nodes 3 --time-limit 6 --seed 3 --faults kill:leader@log=no-such-line";
     let run = stage.run(line, PATIENCE).exits(2);
     assert!(run.stdout.contains("no fault of the requested family kill was in force"), "{run}");
@@ -163,7 +163,7 @@ fn options_that_nothing_promised_depends_on_are_drawn() {
     assert!(drawn.iter().any(|options| options["snapshot_every"] != "5000"), "{drawn:?}");
     assert!(drawn.windows(2).any(|pair| pair[0] != pair[1]), "{drawn:?}");
     assert_eq!(drawn[0], options("--draw-options --seed 1"));
-    // What answers are held to is as it was, and so is what was given.
+    // Options that change the promise, and given ones, are not drawn.
     assert!(drawn.iter().all(|options| options["reads"] == "index"), "{drawn:?}");
     let given = options("--draw-options --seed 1 -o snapshot_every=77");
     assert_eq!((&given["snapshot_every"], &given["heartbeat_ms"]), (&"77".into(), &drawn[0]["heartbeat_ms"]));

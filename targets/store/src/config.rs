@@ -122,7 +122,7 @@ pub struct PrimaryOptions {
     pub election_max: Duration,
 }
 
-/// What a read does about copies that are older than the one it returns, in the mode `ring`. Serde's names are those of the
+/// Whether a read repairs copies that are older than the one it returns, in the mode `ring`. Serde's names are those of the
 /// command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]

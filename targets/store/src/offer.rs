@@ -95,7 +95,7 @@ fn options() -> Vec<OptionSpec> {
             "failover",
             Values::words(["off", "auto"]),
             "off",
-            "who is the primary: the first node by name; or a replica that a majority elects when it has lost the primary",
+            "off: the first node by name is the primary, always; auto: a majority that has lost the primary elects a replica",
         ),
         option(
             "raft sharded",

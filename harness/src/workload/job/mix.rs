@@ -66,7 +66,7 @@ enum State {
     Ended,
 }
 
-/// What a process is at.
+/// The operation that a process has in progress.
 #[derive(Clone, Copy, Debug)]
 enum Doing {
     Load(usize),
@@ -386,7 +386,7 @@ mod tests {
         assert_eq!((round.next(), round.mix.left()), (Next::Done, 0));
         let results: Vec<_> = round.mix.results().map(Job::reading).map(|gather| brief(&gather)).collect();
         assert_eq!(results, ["gather d0:1 d1:1", "gather d2:1"]);
-        // What was done is known when it is closed again.
+        // A mix that is closed again hands out no task that is done.
         round.mix.close(Duration::from_secs(9));
         assert_eq!(round.next(), Next::Done);
     }

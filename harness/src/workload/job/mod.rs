@@ -32,7 +32,7 @@ impl Kind for JobOptions {
     const DESCRIPTION: &'static str = "\
 a word count: documents scattered over the keys, a task for each, and the gathered result
 Each client is a worker that reads a document and writes its counts as a part; now and then one ends in the midst of that. A
-task that was not acknowledged is given to another worker (--retry); whoever executes it writes the same part (--dedupe). When
+task that was not acknowledged is given to another worker (--retry); each execution writes the same part (--dedupe). When
 the tasks of a round are done its parts are gathered, and the next round begins; at the end those of all rounds are gathered
 once more through every node.
 Checked: is what was gathered the word count of the loaded documents, exactly?";

@@ -63,7 +63,7 @@ pub trait Machine: Send + Sized + 'static {
     fn finish_load(&mut self, load: Self::Load, now: Instant) -> Vec<Self::Action>;
     /// This broker no longer leads a partition of the topic.
     fn unload(&mut self, partition: i32) -> Vec<Self::Action>;
-    /// What was to be appended is in the log and replicated, or may not be.
+    /// Takes note whether an append is in the log and replicated, or may not be.
     fn appended(
         &mut self,
         write: WriteId,

@@ -1,4 +1,4 @@
-//! What the primary knows of its replicas: how far they are, and so which writes are settled.
+//! The positions of replicas, as their primary knows them, and so which writes are settled.
 //!
 //! A replica acknowledges by asking for what comes next: the position that it asks from is on its disk.
 

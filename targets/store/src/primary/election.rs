@@ -1,4 +1,4 @@
-//! The rules of an election: who may be promoted, and in which epoch.
+//! The rules of an election: which node may be promoted, and in which epoch.
 //!
 //! As in Raft ("In Search of an Understandable Consensus Algorithm", sections 5.2 and 5.4.1): an epoch has at most one primary,
 //! since it takes a majority, and a node votes once in an epoch. A candidate first asks whether it would be elected, so that
@@ -11,7 +11,7 @@ use super::ledger::Position;
 use crate::bug::Bug;
 use crate::config::NodeName;
 
-/// What a node must not forget of elections.
+/// The durable state of elections on a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ballot {
     /// The highest epoch that it has met.
@@ -57,7 +57,7 @@ impl Ballot {
     }
 }
 
-/// What a node knows of the primary.
+/// The primary and its epoch, as a node knows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {
     /// The epoch; 0 without failover.

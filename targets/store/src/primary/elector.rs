@@ -1,4 +1,4 @@
-//! The task that decides who leads, as far as this node has a say: it owns the ballot.
+//! The task by which a node takes part in elections: it owns the ballot.
 //!
 //! A node knows of a higher epoch before it looks at its own position to vote in it, and an acknowledgement to a primary
 //! names the epoch that the node knows after it has looked at its position ([`super::replica`], [`super::acks`]). So
@@ -75,15 +75,15 @@ pub struct Elector {
     pub timing: Timing,
     /// The data.
     pub ledger: Ledger,
-    /// What is known of replicas.
+    /// The positions of replicas.
     pub acks: Acks,
-    /// What is durable of elections.
+    /// The durable state of elections.
     pub ballot: Ballot,
     /// The primary, as this node knows it; only this task changes it.
     pub view: Arc<watch::Sender<View>>,
     /// When the last round began in which a majority followed this node.
     pub contact: Arc<watch::Sender<Option<Instant>>>,
-    /// What happens.
+    /// The events.
     pub events: mpsc::Receiver<Event>,
 }
 
@@ -156,7 +156,7 @@ impl Elector {
                     }
                 }
             }
-            // Whoever else was elected, or stood, ends this node's candidacy.
+            // Another node that was elected, or a higher epoch, ends this node's candidacy.
             if standing.as_ref().is_some_and(|own| !self.still_stands(own)) {
                 standing = None;
             }

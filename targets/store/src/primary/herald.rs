@@ -39,7 +39,7 @@ pub struct Herald {
     pub peers: BTreeMap<NodeName, Link>,
     /// The rules.
     pub rules: Rules,
-    /// What is known of replicas.
+    /// The positions of replicas.
     pub acks: Acks,
     /// The primary, as this node knows it.
     pub view: watch::Receiver<View>,
@@ -47,7 +47,7 @@ pub struct Herald {
     pub confirms: mpsc::Receiver<Confirm>,
     /// When the last round began that a majority agreed to.
     pub contact: Arc<watch::Sender<Option<Instant>>>,
-    /// What is learnt of higher epochs.
+    /// For the elector: higher epochs.
     pub events: mpsc::Sender<Event>,
     /// The time between heartbeats.
     pub heartbeat: Duration,

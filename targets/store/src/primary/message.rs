@@ -44,7 +44,7 @@ pub struct Pull {
 /// The answer to a [`Pull`].
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Pulled {
-    /// What the replica needs next.
+    /// The writes that the replica needs next, or a copy.
     pub next: Following,
     /// The primary's own offset.
     pub last: u64,

@@ -12,7 +12,7 @@
 //! - [`epochs`]: which primary wrote which of the writes.
 //! - [`ledger`]: a node's state, its offset and its latest writes, in memory and on disk.
 //! - [`rules`]: how many copies a write needs; [`acks`]: how many it has.
-//! - [`election`]: who may be promoted; [`elector`]: the task that decides it.
+//! - [`election`]: which node may be promoted; [`elector`]: the task that decides it.
 //! - [`message`]: the messages between nodes.
 //! - [`writer`]: the task by which the primary executes writes.
 //! - [`herald`]: the task by which it says that it leads.

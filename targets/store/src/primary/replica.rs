@@ -23,7 +23,7 @@ pub const WRITES_MAX: usize = 2_000;
 
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
-/// What `INFO` says of a replica.
+/// The counters of a replica, for `INFO`.
 #[derive(Debug, Default)]
 pub struct Counts {
     /// How often it took up a primary's writes where it was, after it had followed none or another.
@@ -48,11 +48,11 @@ pub struct Replica {
     pub me: NodeName,
     /// The data.
     pub ledger: Ledger,
-    /// What is known of settled writes.
+    /// The settled writes, as far as the replica knows.
     pub acks: Acks,
     /// The primary, as this node knows it.
     pub view: watch::Receiver<View>,
-    /// What is counted.
+    /// The counters.
     pub counts: Arc<Counts>,
 }
 

@@ -184,7 +184,7 @@ impl StreamClient {
     }
 }
 
-/// What an attempt writes.
+/// The records that an attempt writes.
 struct Batch {
     outputs: Vec<Output>,
     records: BTreeMap<Partition, Vec<Body>>,

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::deployment::TRANSACTIONS;
 
-/// Who answers, who acknowledges, and who may be promoted.
+/// The options of the mode `primary` that decide its promise.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Promotion {
     nodes: usize,

@@ -217,7 +217,7 @@ async fn errors_that_a_leader_finds_before_it_appends_are_failures_and_no_others
         (20, "info (unknown)"),   // NOT_ENOUGH_REPLICAS_AFTER_APPEND
         (56, "info (unknown)"),   // KAFKA_STORAGE_ERROR
         (-1, "info (unknown)"),   // UNKNOWN_SERVER_ERROR
-        (9999, "info (unknown)"), // nobody's
+        (9999, "info (unknown)"), // no code of the protocol
         (46, "ok"),               // DUPLICATE_SEQUENCE_NUMBER
     ] {
         let (outcome, _) = sent(ONCE, vec![vec![Reply::Send(produced(2, code, -1))]]).await;
