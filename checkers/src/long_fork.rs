@@ -7,7 +7,7 @@
 //! The reads of one group, in the order of how many keys they saw written, must each have seen all that the one
 //! before saw: if neighbours did, all did.
 //!
-//! Departures: a value that was never written is reported too, and a key that was written more than once is left out, with a
+//! Departures: a value that was never written, or only by a transaction that failed, is reported too, and a key that was written more than once is left out, with a
 //! reason. So are, with a reason, transactions that read and write, and keys that are in more than one group.
 
 use std::collections::BTreeMap;
@@ -46,7 +46,11 @@ pub fn check_long_fork(operations: &[Operation<RwRegister>], model: ConsistencyM
         reasons.push(Reason::NotExamined { what });
     }
     let writes = writes(operations, &mut reasons);
-    let mut findings = Findings::new(move |kind| Allowed::from(kind == AnomalyKind::LongFork && !promised));
+    let mut findings = Findings::new(move |kind| match kind {
+        AnomalyKind::LongFork => Allowed::from(!promised),
+        AnomalyKind::AbortedRead => Allowed::from(!model.implies(ConsistencyModel::ReadCommitted)),
+        _ => Allowed::No,
+    });
     let mut groups: BTreeMap<Vec<&Scalar>, Vec<Seen<'_>>> = BTreeMap::new();
     let mut mixed = 0;
     for (op, operation) in operations.iter().enumerate() {
@@ -66,7 +70,14 @@ pub fn check_long_fork(operations: &[Operation<RwRegister>], model: ConsistencyM
             let Some((value, writer)) = write else { continue };
             group.push(key);
             match act {
-                Act::Read(Some(Held(Some(read)))) if read == *value => keys.push(key),
+                Act::Read(Some(Held(Some(read)))) if read == *value => {
+                    match &operations[*writer as usize].completion {
+                        Completion::Fail { .. } => {
+                            aborted(operations, op as Op, (key, read), *writer, &mut findings)
+                        }
+                        Completion::Ok { .. } | Completion::Info { .. } => keys.push(key),
+                    }
+                }
                 _ => unwritten(operations, op as Op, (key, act), Some(*writer), &mut findings),
             }
         }
@@ -144,6 +155,29 @@ fn unwritten(
             None => say(format!("No transaction writes {key}."), &[read]),
         };
         witness.anomaly(AnomalyKind::PhantomRead, read, summary, vec![why])
+    });
+}
+
+/// Reports that `read` saw the value that a transaction which failed was to write.
+fn aborted(
+    operations: &[Operation<RwRegister>],
+    read: Op,
+    (key, value): (&Scalar, &Scalar),
+    writer: Op,
+    findings: &mut Findings,
+) {
+    findings.add(AnomalyKind::AbortedRead, || {
+        let objects = vec![Object::new(ObjectKind::Key, key)];
+        let roles = [(read, Role::Read), (writer, Role::Write)];
+        let witness = Witness::of(objects, operations, &vec![key.clone()], roles);
+        let (seen, failed) = (witness.named(read), witness.named(writer));
+        let summary = format!("{seen} saw {value} in {key}, whose write failed");
+        let why = say(format!("{failed} failed, so {value} was never in {key}."), &[writer]).relates(
+            RelationKind::WriteRead,
+            writer,
+            read,
+        );
+        witness.anomaly(AnomalyKind::AbortedRead, read, summary, vec![why])
     });
 }
 

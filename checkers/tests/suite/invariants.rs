@@ -142,6 +142,25 @@ fn forks_are_anomalies_where_they_are_forbidden() {
 }
 
 #[test]
+fn a_read_of_a_write_that_failed_is_an_aborted_read() {
+    let ended = |how: &str| {
+        let text = format!(
+            "{{:process 0 :type :invoke :f :txn :value [[:w 0 1]]}}\n{{:process 0 :type {how} :f :txn :value [[:w 0 1]]}}\n\
+             {{:process 1 :type :invoke :f :txn :value [[:r 0 nil] [:r 1 nil]]}}\n\
+             {{:process 1 :type :ok :f :txn :value [[:r 0 1] [:r 1 nil]]}}\n"
+        );
+        pair(edn::read_str(&text).expect("it is read").events).expect("it pairs")
+    };
+    let under = |how: &str, model: &str| {
+        answer(&check_long_fork(&ended(how), ConsistencyModel::named(model).unwrap()))
+    };
+    assert_eq!(under(":fail", "serializable"), "aborted-read");
+    assert_eq!(under(":fail", "read-committed"), "aborted-read");
+    assert_eq!(under(":fail", "read-uncommitted"), "unknown");
+    assert_eq!([":info", ":ok"].map(|how| under(how, "serializable")), ["valid", "valid"]);
+}
+
+#[test]
 fn what_cannot_be_compared_is_unknown() {
     let write = |value: &'static str| (":txn", value, value);
     let check = |steps: &[_]| answer(&check_long_fork(&operations(steps), ConsistencyModel::default()));
