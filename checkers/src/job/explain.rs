@@ -35,9 +35,8 @@ impl Case<'_> {
         match self {
             Self::NeverLoaded { .. } | Self::Unwritten { .. } => AnomalyKind::PhantomPart,
             Self::Miscounted { .. } => AnomalyKind::WrongCount,
-            Self::DocumentGone { .. } | Self::PartGone { .. } | Self::NeverCounted { .. } => {
-                AnomalyKind::LostTask
-            }
+            Self::DocumentGone { .. } | Self::PartGone { .. } => AnomalyKind::LostWrite,
+            Self::NeverCounted { .. } => AnomalyKind::LostTask,
             Self::Doubled { .. } => AnomalyKind::DoubledTask,
         }
     }

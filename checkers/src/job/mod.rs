@@ -13,8 +13,9 @@
 //!
 //! Then, and only then, the counts that were gathered for a task are those of its document, once. The anomalies:
 //!
-//! - *Lost task*: a part is not there although an execution that wrote it was acknowledged, or although it was gathered before; the
-//!   document is not there although it was loaded; or no final gather has a part of it.
+//! - *Lost write*: a part is not there although an execution that wrote it was acknowledged, or although it was gathered before; or
+//!   the document is not there although it was loaded.
+//! - *Lost task*: no final gather has a part of it.
 //! - *Doubled task*: a gather has several parts of one document, each written by another execution.
 //! - *Wrong count*: a part has other counts than the document's text.
 //! - *Phantom part*: a part is there that no execution can have written by then, or that of a document that was not loaded.
@@ -45,7 +46,7 @@ pub struct JobReport {
     pub attempts: u64,
     /// Tasks that were given to a worker more than once.
     pub repeated: u64,
-    /// Tasks that were lost.
+    /// Tasks that were lost, or whose document or part was.
     pub lost: u64,
     /// Tasks that were counted more than once.
     pub doubled: u64,
@@ -59,7 +60,8 @@ pub struct JobReport {
 
 /// Checks a job whose keys are promised to be linearizable.
 ///
-/// `operations` are in order of invocation. Time O(n log n) in the parts gathered.
+/// `operations` are in order of invocation. Time O(n log n), and for each document the product of its executions and the parts of
+/// it that were gathered.
 #[must_use]
 pub fn check_job(operations: &[Operation<Job>]) -> CheckReport {
     let mut check = Check {

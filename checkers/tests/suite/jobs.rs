@@ -91,10 +91,10 @@ fn a_task_that_is_lost_is_found() {
         "lost-task(load a \"x y\"; count a as part 1; gather -> nothing of a)",
     );
     check("0!la=x 2!ga1", "lost-task(load a \"x\"; gather -> nothing of a)");
-    check("0!la=x 1!ca1=x 2!ga1", "lost-task(count a as part 1 -> x 1; gather -> nothing of a)");
-    check("0!la=x 1ica1 1?ca1 2!ga1=x 2!ga1", "lost-task(gather -> a part 1: x 1; gather -> nothing of a)");
+    check("0!la=x 1!ca1=x 2!ga1", "lost-write(count a as part 1 -> x 1; gather -> nothing of a)");
+    check("0!la=x 1ica1 1?ca1 2!ga1=x 2!ga1", "lost-write(gather -> a part 1: x 1; gather -> nothing of a)");
     // The document itself.
-    check("0!la=x 1!ca1= 2!ca1=x 0!ga1=x", "lost-task(load a \"x\"; count a as part 1 -> no document)");
+    check("0!la=x 1!ca1= 2!ca1=x 0!ga1=x", "lost-write(load a \"x\"; count a as part 1 -> no document)");
     check("0ila=x 1!ca1= 0ola=x 2!ca1=x 0!ga1=x", "valid");
     let report = report("0!la=x.y 0!lb=z 1ica1 1fca1 1!cb1=z 2!ga1,b1=z");
     let JobReport { tasks, lost, words, gathered, .. } = *report.details.job().unwrap();
