@@ -12,9 +12,8 @@ use rand::RngExt;
 use super::words::duration;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
-use crate::judge::verdict::RunVerdict;
 use crate::lesson::course::{AROUND_A_RUN, Course, share};
-use crate::lesson::experiment::{Common, Expects, Experiment, Measured};
+use crate::lesson::experiment::{Common, Experiment, Measured};
 use crate::lesson::section::Section;
 use crate::lesson::topic::{Setting, TOPICS, Topic};
 use crate::lesson::{html, markdown};
@@ -147,14 +146,7 @@ fn given(course: &Course, runs: Vec<Experiment>) -> Result<Vec<Measured>, Failur
 /// Returns the exit code of all runs: a broken promise first, then runs that prove nothing, then runs not
 /// made.
 fn exit(results: &[Measured]) -> Exit {
-    let exit = |run: &Measured| match &run.result {
-        Ok(record) => match (run.experiment.expects, &record.verdict) {
-            (Expects::Broken, RunVerdict::Invalid { .. }) => Exit::Valid,
-            (_, verdict) => verdict.exit(),
-        },
-        Err(_) => Exit::NotRun,
-    };
-    let exits: Vec<Exit> = results.iter().map(exit).collect();
+    let exits: Vec<Exit> = results.iter().map(Measured::exit).collect();
     let order = [Exit::Anomaly, Exit::Broken, Exit::Unknown, Exit::NotRun];
     order.into_iter().find(|exit| exits.contains(exit)).unwrap_or(Exit::Valid)
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::experiment::{Common, Experiment, Measured};
-use crate::trial::{self, Finding, Halt, TrialSpec};
+use super::experiment::{Common, Experiment, Measured, NoVerdict};
+use crate::trial::{self, Halt, TrialSpec};
 
 /// The usual time of a run besides its clients': starting, recovering and draining the cluster, and the
 /// check.
@@ -40,7 +40,7 @@ pub fn share(budget: Duration, runs: usize) -> Duration {
 }
 
 impl Course {
-    /// Makes `runs`, one after the other, and returns the result of each. Calls `told` with each when it is
+    /// Makes `runs`, one after the other, and returns the result of each. Calls `report` with each when it is
     /// over.
     ///
     /// # Errors
@@ -49,7 +49,7 @@ impl Course {
         &self,
         runs: Vec<Experiment>,
         halt: &mut watch::Receiver<Halt>,
-        mut told: impl FnMut(&Measured),
+        mut report: impl FnMut(&Measured),
     ) -> io::Result<Vec<Measured>> {
         let mut all = Vec::new();
         for (number, experiment) in (1..).zip(runs) {
@@ -63,11 +63,11 @@ impl Course {
             let measured = match why_not {
                 Some(why) => {
                     let command = experiment.command(&self.common);
-                    Measured { experiment, command, result: Err(why.to_owned()) }
+                    Measured { experiment, command, result: Err(NoVerdict::NotRun(why.to_owned())) }
                 }
                 None => self.one(experiment, &self.folder.join(format!("{number:02}")), halt).await?,
             };
-            told(&measured);
+            report(&measured);
             all.push(measured);
         }
         Ok(all)
@@ -87,20 +87,11 @@ impl Course {
         };
         let command = experiment.command(&self.common);
         Ok(match trial::run(&self.program, &spec, halt).await? {
-            Some(trial) => Measured::read(experiment, command, &trial.folder, reason(trial.finding)),
+            Some(trial) => Measured::of(experiment, command, &trial),
             None => {
-                let result = Err("not run to its end: the user ended the lesson".to_owned());
-                Measured { experiment, command, result }
+                let why = "not run to its end: the user ended the lesson".to_owned();
+                Measured { experiment, command, result: Err(NoVerdict::NotRun(why)) }
             }
         })
-    }
-}
-
-/// Returns why a run may have left nothing to count.
-fn reason(finding: Finding) -> String {
-    match finding {
-        Finding::Broken { reasons } | Finding::Unknown { reasons } => reasons.join("; "),
-        Finding::Error { message } => message,
-        Finding::Valid | Finding::Invalid { .. } => "its verdict.json is gone".to_owned(),
     }
 }

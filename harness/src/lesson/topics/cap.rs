@@ -47,13 +47,14 @@ fn section(runs: &[Measured]) -> Section {
         let (Some(record), Some([away, others])) = (run.figures(), run.sides()) else {
             return Statement::of(format!("{name}: not measured ({}).", run.kept()), [run]);
         };
-        if away.of < ENOUGH {
+        if away.of.min(others.of) < ENOUGH {
             let text = format!(
-                "{}, promised to be {} ({}): only {} operations began and ended at nodes that were cut off, which is too few.",
+                "{}, promised to be {} ({}): not measured, as only {} operations began at the nodes cut off, and {} at the others.",
                 capitalized(name),
                 record.promise,
                 run.kept(),
-                away.of
+                away.of,
+                others.of
             );
             return Statement::of(text, [run]);
         }

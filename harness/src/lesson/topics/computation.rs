@@ -1,6 +1,7 @@
 //! Computation: batch work spread over workers, exact only if tasks are executed again, and are counted once all the same.
 
 use duress_checkers::job::JobReport;
+use duress_checkers::verdict::AnomalyKind;
 
 use crate::judge::verdict::RunVerdict;
 use crate::lesson::experiment::{Expects, Experiment, Measured};
@@ -25,8 +26,8 @@ fn runs(_: &Setting) -> Vec<Experiment> {
     };
     vec![
         run("retry and dedupe", ""),
-        run("no retry", "--retry off").meant_to_break(),
-        run("no dedupe", "--dedupe off").meant_to_break(),
+        run("no retry", "--retry off").meant_to_break(&[AnomalyKind::LostTask]),
+        run("no dedupe", "--dedupe off").meant_to_break(&[AnomalyKind::DoubledTask]),
     ]
 }
 
@@ -38,20 +39,25 @@ fn job(run: &Measured) -> Option<&JobReport> {
 fn section(runs: &[Measured]) -> Section {
     let statement = |run: &Measured| {
         let name = capitalized(&run.experiment.name);
-        let Some(JobReport { tasks, repeated, lost, doubled, words, gathered, .. }) = job(run) else {
+        let (Some(record), Some(job)) = (run.figures(), job(run)) else {
             return Statement::of(format!("{name}: not measured ({}).", run.kept()), [run]);
         };
-        let result = match (lost, doubled, gathered == words) {
-            (0, 0, true) => format!("the result is exact, {words} words"),
-            _ => format!("the result is {gathered} words instead of {words}"),
+        let JobReport { tasks, repeated, lost, doubled, ungathered, words, gathered, .. } = job;
+        let is_exact = record.verdict == RunVerdict::Valid;
+        let result = match (is_exact, *ungathered) {
+            (true, _) => format!("the result is exact, {words} words"),
+            (false, 0) => format!("the documents have {words} words, and {gathered} were gathered"),
+            (false, open) => format!(
+                "{open} of the tasks were not gathered, and {gathered} words of {words} of the others"
+            ),
         };
-        let is_lucky = run.experiment.expects == Expects::Broken
-            && run.figures().is_some_and(|record| record.verdict == RunVerdict::Valid);
-        let luck =
-            if is_lucky { ": by luck, as no task met with a failure that this leaves to chance" } else { "" };
+        let unshown = match run.experiment.expects {
+            Expects::Broken(_) if is_exact => ": this run does not show the difference",
+            Expects::Broken(_) | Expects::Kept => "",
+        };
         let text = format!(
             "{name}: of {tasks} tasks {repeated} were given to workers more than once, {lost} were lost and {doubled} counted more than \
-             once; {result} ({}){luck}.",
+             once; {result} ({}){unshown}.",
             run.kept()
         );
         Statement::of(text, [run])
@@ -121,5 +127,35 @@ fn table(runs: &[Measured]) -> Table {
         .map(str::to_owned)
         .into(),
         rows: runs.iter().map(row).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::lesson::experiment::tests::{invalid, with_verdict};
+
+    #[test]
+    fn a_result_is_exact_only_if_the_verdict_says_so() {
+        let says = |mut verdict: Value, ungathered: u64, gathered: u64| {
+            verdict["check"] = json!({"details": {"job": {
+                "tasks": 9, "attempts": 12, "repeated": 2, "lost": 0, "doubled": 0, "ungathered": ungathered,
+                "words": 80, "gathered": gathered
+            }}});
+            let run = Experiment::new("no retry", "store").meant_to_break(&[AnomalyKind::LostTask]);
+            section(&[with_verdict(run, &verdict)]).statements[0].text.clone()
+        };
+        let valid = || json!({"version": 2, "verdict": "valid"});
+        let unknown = json!({"version": 2, "verdict": "unknown", "reasons": ["some were not gathered"]});
+        assert!(
+            says(valid(), 0, 80)
+                .ends_with("the result is exact, 80 words (kept): this run does not show the difference.")
+        );
+        let open = says(unknown, 3, 80);
+        assert!(open.contains("3 of the tasks were not gathered") && !open.contains("exact"), "{open}");
+        let wrong = says(invalid(&["wrong-count"]), 0, 80);
+        assert!(wrong.contains("have 80 words, and 80 were gathered (broken)"), "{wrong}");
     }
 }

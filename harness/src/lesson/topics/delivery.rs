@@ -55,7 +55,7 @@ struct Counted<'a> {
 
 impl<'a> Counted<'a> {
     fn of(run: &'a Measured) -> Option<Self> {
-        let record = run.result.as_deref().ok()?;
+        let record = run.figures()?;
         let delivery = record.check.details.as_ref()?.delivery()?;
         Some(Self { verdict: &record.verdict, promise: &record.promise, delivery })
     }
@@ -63,13 +63,10 @@ impl<'a> Counted<'a> {
     /// Returns the number of messages that were acknowledged or read, and are gone.
     ///
     /// An acknowledgement without an offset does not give the message's place, so that a checker cannot prove
-    /// that it is gone; but if everything was read to its end, a message that was not found is gone.
+    /// that it is gone; but where everything was read to its end, as in a valid run, a message that was not found is gone.
     fn gone(&self) -> u64 {
         let counts = self.delivery.counts;
-        match self.verdict {
-            RunVerdict::Valid | RunVerdict::Invalid { .. } => counts.lost + counts.unseen,
-            RunVerdict::Unknown { .. } | RunVerdict::Broken { .. } => counts.lost,
-        }
+        if *self.verdict == RunVerdict::Valid { counts.lost + counts.unseen } else { counts.lost }
     }
 
     /// Returns the promise of delivery that was kept, where that can be said.

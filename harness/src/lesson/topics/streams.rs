@@ -9,8 +9,8 @@ use crate::lesson::topic::{Setting, Topic};
 /// The topic.
 pub const TOPIC: Topic = Topic {
     name: "streams",
-    claim: "A topic is a partitioned log; its latest record of each key is a table. What reads one topic and writes another does \
-            so exactly once if outputs and read positions are committed together.",
+    claim: "A topic is a partitioned log; its latest record of each key is a table. A worker that reads one topic and writes \
+            another does so exactly once if it commits outputs and read positions together.",
     runs,
     section,
 };
