@@ -4,7 +4,7 @@
 //! | `f` | `value` invoked | `value` answered |
 //! |---|---|---|
 //! | `load` | `[document, text]` | the same |
-//! | `count` | `[document, part, null]`, or `[document, part, null, "unwritten"]` or `"unreported"`: the worker ends before it wrote its part, or after it and before it told | `[document, part, {word: n, …}]`; null if there was no such document |
+//! | `count` | `[document, part, null]`, or `[document, part, null, "unwritten"]` or `"unreported"`: the worker ends before it wrote its part, or after it and before it reported that | `[document, part, {word: n, …}]`; null if there was no such document |
 //! | `gather` | `[[document, part, null], …]` | `[[document, part, {word: n, …}], …]`; null for a part that was not there |
 //!
 //! A worker reads the document, counts its words, and writes the counts as the part of this number. Executions of one task that

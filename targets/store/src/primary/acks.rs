@@ -87,13 +87,13 @@ impl Acks {
 
     /// A replica asks for what comes next.
     pub fn note(&self, pull: &Pull) {
-        let has = self.ledger.has(pull.position);
         let mut term = self.term.lock().unwrap_or_else(PoisonError::into_inner);
         if term.epoch != pull.epoch {
             return;
         }
         if let Some(replica) = term.replicas.get_mut(&pull.replica) {
-            replica.offset = if has { pull.position.offset } else { 0 };
+            // Looked up in the history of this epoch: one that a copy has replaced has other writes at the same offset.
+            replica.offset = if self.ledger.has(pull.position) { pull.position.offset } else { 0 };
             replica.heard = Instant::now();
         }
         drop(term);

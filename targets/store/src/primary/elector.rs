@@ -179,7 +179,7 @@ impl Elector {
     }
 
     fn last_contact(&self) -> Instant {
-        // With the bug it is in contact with whatever it takes for a majority.
+        // With the bug, a primary without replicas is always in contact with its majority: itself.
         let alone = self.rules.majority(self.acks.in_contact()) == 1;
         let contact = *self.contact.borrow();
         contact.filter(|_| !alone).unwrap_or_else(Instant::now)

@@ -76,7 +76,7 @@ impl JobClient {
             self.set(&key_of(part)?, &encoded(counts)?, deadline).await?;
         }
         if dies == Some(Dies::Unreported) {
-            return died("the worker ended before it told of its part");
+            return died("the worker ended before it reported its part");
         }
         Ok(Outcome::Ok(Job::Count { part: Part { counts, ..part.clone() }, dies: None }))
     }

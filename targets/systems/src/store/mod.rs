@@ -42,8 +42,8 @@ use crate::subject::Subject;
 use crate::system::{Description, MissingSystem, System, USUAL_NODES};
 use crate::topology::{NodeFiles, Topology, UnknownNode};
 
-/// The vocabularies where acknowledged writes may be lost: of sets, counters and banks nothing could be promised. What is promised of
-/// single keys is too little for the workload `job`.
+/// The vocabularies where acknowledged writes may be lost: of sets, counters and banks nothing could be promised. A job needs a
+/// stronger promise of single keys, which `--promise` gives.
 const LOSING: [&str; 4] = ["register", "list-append", "rw-register", "job"];
 
 /// Our own key-value store.

@@ -79,7 +79,7 @@ impl Promotion {
 
     /// Returns the promise about the answers to the workload of this name.
     ///
-    /// Where writes may be lost, what a read returns was written, and little more: neither a session nor the order of two writes
+    /// Where writes may be lost, a read returns a value that was written, and little more is promised: neither a session nor the order of two writes
     /// survives. Each state that is read is one of a primary, but of transactions that were lost and others that took their
     /// place no order is the right one: reads of lists contradict each other, which read committed forbids.
     pub(super) fn promise(self, workload: &str) -> Promise {
