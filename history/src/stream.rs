@@ -37,7 +37,7 @@ pub enum Then {
     Commit,
     /// It gives up: it aborts its transaction, and begins again where the group has committed.
     Abort,
-    /// It dies without a word.
+    /// It crashes.
     Die,
 }
 

@@ -4,7 +4,7 @@ use duress_history::Scalar;
 use duress_history::log::{Offset, Offsets};
 use duress_history::stream::{Progress, Stream, StreamRecord, Then};
 
-use super::facts::number;
+use super::facts::match_up;
 use crate::delivery::describe::Places;
 use crate::witness::Describe;
 
@@ -53,7 +53,7 @@ impl Describe for Stream {
             Self::Progress(None) => "progress".to_owned(),
             Self::Progress(Some(Progress { committed, inputs, outputs })) => {
                 let of = |offsets: &Offsets| {
-                    let at = offsets.iter().find(|(partition, _)| number(partition) == number(key));
+                    let at = offsets.iter().find(|(partition, _)| match_up(partition, key));
                     at.map_or_else(|| "none".to_owned(), |(_, offset)| offset.to_string())
                 };
                 let (committed, inputs, outputs) = (of(committed), of(inputs), of(outputs));

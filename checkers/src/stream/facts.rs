@@ -36,8 +36,27 @@ impl Input<'_> {
 pub(super) struct Attempt<'a> {
     pub(super) op: Op,
     pub(super) status: WriteStatus,
-    /// The outputs that it committed, as far as they are known.
-    pub(super) outputs: &'a [Output],
+    /// The outputs that it committed, where they are known.
+    outputs: Option<&'a [Output]>,
+}
+
+impl<'a> Attempt<'a> {
+    /// Returns the outputs that it is known to have committed.
+    pub(super) fn outputs(&self) -> &'a [Output] {
+        self.outputs.unwrap_or_default()
+    }
+
+    /// Whether it may have written this output: its answer has it, or lists none.
+    pub(super) fn may_have_written(&self, partition: &Scalar, record: &StreamRecord) -> bool {
+        let StreamRecord { key, count, value, .. } = record;
+        let is_this = |output: &Output| {
+            output.partition == *partition
+                && output.key == *key
+                && output.count == *count
+                && output.value == *value
+        };
+        self.outputs.is_none_or(|outputs| outputs.iter().any(is_this))
+    }
 }
 
 /// One read's result for one partition.
@@ -64,9 +83,11 @@ pub(super) struct Facts<'a> {
     by_value: FxHashMap<&'a Scalar, usize>,
     /// A value that was sent twice.
     pub(super) repeated: Option<&'a Scalar>,
+    /// An attempt that was made twice.
+    pub(super) repeated_attempt: Option<u64>,
     pub(super) attempts: FxHashMap<u64, Attempt<'a>>,
-    /// By invocation.
-    pub(super) parts: Vec<Part<'a>>,
+    /// By partition, and by invocation.
+    pub(super) parts: BTreeMap<&'a Scalar, Vec<Part<'a>>>,
     /// The partitions of the outputs, in order.
     pub(super) partitions: Vec<&'a Scalar>,
     /// The outputs that were read, by partition and offset.
@@ -79,8 +100,17 @@ pub(super) struct Facts<'a> {
     pub(super) processed_until: u64,
 }
 
-/// Returns the number of a partition, which those of inputs and of outputs share.
-pub(super) fn number(partition: &Scalar) -> Option<&str> {
+/// Whether outputs in the one partition are of inputs in the other: they share the number after the topic's name, or, without a
+/// topic, the whole name.
+pub(super) fn match_up(one: &Scalar, other: &Scalar) -> bool {
+    match (number(one), number(other)) {
+        (Some(one), Some(other)) => one == other,
+        (None, None) => one == other,
+        (_, _) => false,
+    }
+}
+
+fn number(partition: &Scalar) -> Option<&str> {
     match partition {
         Scalar::Text(text) => text.rsplit_once('-').map(|(_, number)| number),
         Scalar::Int(_) | Scalar::Other(_) => None,
@@ -95,8 +125,9 @@ impl<'a> Facts<'a> {
             inputs: Vec::new(),
             by_value: FxHashMap::default(),
             repeated: None,
+            repeated_attempt: None,
             attempts: FxHashMap::default(),
-            parts: Vec::new(),
+            parts: BTreeMap::new(),
             partitions: Vec::new(),
             seen: BTreeMap::new(),
             outputs: FxHashMap::default(),
@@ -106,7 +137,7 @@ impl<'a> Facts<'a> {
         for (op, operation) in operations.iter().enumerate() {
             facts.operation(op as Op, operation);
         }
-        for part in &facts.parts {
+        for part in facts.parts.values().flatten() {
             let seen = facts.seen.entry(part.partition).or_default();
             for record in &part.read.records {
                 seen.entry(record.offset.0).or_insert(Seen { op: part.op, record });
@@ -143,13 +174,16 @@ impl<'a> Facts<'a> {
                 self.inputs.push(Input { op, partition, key, value, status });
             }
             Stream::Process { attempt, outputs, .. } => {
-                let outputs = outputs.as_deref().unwrap_or_default();
-                self.attempts.insert(*attempt, Attempt { op, status, outputs });
+                let outputs = outputs.as_deref();
+                if self.attempts.insert(*attempt, Attempt { op, status, outputs }).is_some() {
+                    self.repeated_attempt.get_or_insert(*attempt);
+                }
                 self.processed_until = self.processed_until.max(ended.unwrap_or(operation.index));
             }
             Stream::Read { read: Some(read), .. } => {
-                let parts = read.iter().map(|(partition, read)| Part { op, partition, read });
-                self.parts.extend(parts);
+                for (partition, read) in read {
+                    self.parts.entry(partition).or_default().push(Part { op, partition, read });
+                }
             }
             Stream::Progress(Some(progress)) => self.progress.push((op, progress)),
             Stream::Read { read: None, .. } | Stream::Progress(None) => {}
@@ -174,12 +208,17 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// Returns the reads of a partition, by invocation.
+    pub(super) fn of(&self, partition: &Scalar) -> &[Part<'a>] {
+        self.parts.get(partition).map(Vec::as_slice).unwrap_or_default()
+    }
+
     /// Returns how far reads for which `counts` cover a partition without a gap from its beginning.
     pub(super) fn covered(&self, partition: &Scalar, counts: impl Fn(Op) -> bool) -> u64 {
         let mut parts: Vec<(u64, u64)> = self
-            .parts
+            .of(partition)
             .iter()
-            .filter(|part| part.partition == partition && counts(part.op))
+            .filter(|part| counts(part.op))
             .map(|part| (part.read.from.0, part.read.next.0))
             .collect();
         parts.sort_unstable();

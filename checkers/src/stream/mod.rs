@@ -16,8 +16,10 @@
 //! In reading order: `facts`; `records`: outputs that cannot be there; `fold`: order and counts; `lost`: what is missing;
 //! `describe`: how operations are described in a witness.
 //!
-//! Departures: an attempt of unknown outcome may have been committed or not, and its outputs decide. What is lost is decided
-//! by reads that began after the last attempt had ended, if they reach the ends that an answer gave after that.
+//! Departures: an attempt of unknown outcome may have been committed or not, and its outputs decide. If the answer of an
+//! attempt lists outputs, it lists all of them. Losses are decided by reads that began after the last attempt had ended, if
+//! they cover the outputs from the beginning to the ends that an answer gave after that; a history without such reads is
+//! unknown, whatever was promised.
 
 mod describe;
 mod facts;
@@ -36,6 +38,10 @@ use crate::delivery::{DeliveryCounts, DeliveryReport, happened};
 use crate::findings::Findings;
 use crate::verdict::{AnomalyKind, CheckReport, Details, Reason, Verdict};
 use facts::Facts;
+use lost::Open;
+
+/// The partitions that a reason names at most.
+const PARTITIONS_SHOWN: usize = 6;
 
 /// The options for checking a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,14 +63,16 @@ fn allowed(promise: Delivery, kind: AnomalyKind) -> Allowed {
         // A worker that processes an input twice counts it twice, or counts on from what it had counted in vain.
         AnomalyKind::TableDiverged => promise.repetition.max(promise.loss),
         AnomalyKind::PollSkip => promise.loss,
+        // The end of an aborted transaction may be lost as well.
+        AnomalyKind::AbortedRead => promise.loss,
         kind => allows(promise, kind),
     }
 }
 
 /// Checks that inputs are processed as promised.
 ///
-/// `operations` are in order of invocation. `interrupt` may be set at any time; what is not decided then is `Unknown`.
-/// Time O(n log n) in the outputs read.
+/// `operations` are in order of invocation. `interrupt` may be set at any time, and is looked at between the parts of the check;
+/// whatever is not decided then is `Unknown`. Time O(n log n) in the outputs read.
 #[must_use]
 pub fn check_stream(
     operations: &[Operation<Stream>],
@@ -80,21 +88,18 @@ pub fn check_stream(
         reasons.push(Reason::TooLong { key: None, operations: operations.len() as u64 });
     } else if let Some(value) = facts.repeated {
         reasons.push(Reason::RepeatedValue { key: None, value: value.clone() });
-    } else if interrupt.load(Ordering::Relaxed) {
-        reasons.push(Reason::Interrupted { key: None, explored: 0, reached: None });
+    } else if let Some(attempt) = facts.repeated_attempt {
+        let what = format!("attempt {attempt} was made twice: what it wrote is not known");
+        reasons.push(Reason::NotExamined { what });
+    } else if let Some(open) = examine(&facts, &mut findings, interrupt) {
+        counts = count(&facts, &findings, open.unseen.iter().map(|(_, messages)| messages).sum());
+        let (all, happened) = (operations.len() as u64, happened(operations));
+        match Reason::nothing_shown(all, happened, counts.deliveries) {
+            Some(nothing) => reasons.push(nothing),
+            None => reasons.extend(questions(open, promised)),
+        }
     } else {
-        records::impossible(&facts, &mut findings);
-        fold::diverged(&facts, &mut findings);
-        let unseen = lost::missing(&facts, &mut findings);
-        counts = count(&facts, &findings, unseen.iter().map(|(_, messages)| messages).sum());
-        if promised.loss == Allowed::No {
-            let open = unseen.into_iter().filter(|(_, messages)| *messages > 0);
-            reasons.extend(open.map(|(key, messages)| Reason::Unseen { key: Some(key), messages }));
-        }
-        if reasons.is_empty() {
-            let (all, happened) = (operations.len() as u64, happened(operations));
-            reasons.extend(Reason::nothing_shown(all, happened, counts.deliveries));
-        }
+        reasons.push(Reason::Interrupted { key: None, explored: 0, reached: None });
     }
     let (anomalies, found) = findings.finish();
     CheckReport {
@@ -108,6 +113,36 @@ pub fn check_stream(
             found,
         }),
     }
+}
+
+/// Returns why `open` leaves a promise undecided.
+fn questions(open: Open, promised: Delivery) -> Vec<Reason> {
+    let Open { unseen, unread } = open;
+    let mut reasons = Vec::new();
+    if !unread.is_empty() {
+        let names: Vec<String> = unread.iter().take(PARTITIONS_SHOWN).map(ToString::to_string).collect();
+        let more = if unread.len() > names.len() { ", …" } else { "" };
+        let what = format!(
+            "after all processing no reads cover the outputs from the beginning to an end that was asked for: {}{more}",
+            names.join(", ")
+        );
+        reasons.push(Reason::NotExamined { what });
+    }
+    if promised.loss == Allowed::No {
+        reasons.extend(unseen.into_iter().map(|(key, messages)| Reason::Unseen { key: Some(key), messages }));
+    }
+    reasons
+}
+
+/// Finds all anomalies, and returns the open questions; `None` once `interrupt` is set, between the parts of the check.
+fn examine(facts: &Facts<'_>, findings: &mut Findings, interrupt: &AtomicBool) -> Option<Open> {
+    let go_on = || (!interrupt.load(Ordering::Relaxed)).then_some(());
+    go_on()?;
+    records::impossible(facts, findings);
+    go_on()?;
+    fold::diverged(facts, findings);
+    go_on()?;
+    Some(lost::missing(facts, findings))
 }
 
 fn count(facts: &Facts<'_>, findings: &Findings, unseen: u64) -> DeliveryCounts {

@@ -5,7 +5,7 @@ use duress_history::log::Offset;
 use duress_history::stream::StreamRecord;
 
 use super::describe::{describe_output, describe_record};
-use super::facts::{Facts, Part, Seen, number};
+use super::facts::{Facts, Part, Seen, match_up};
 use crate::delivery::describe::in_partition;
 use crate::delivery::facts::WriteStatus;
 use crate::findings::Findings;
@@ -20,7 +20,7 @@ pub(super) fn impossible(facts: &Facts<'_>, findings: &mut Findings) {
         }
     }
     duplicates(facts, findings);
-    for part in &facts.parts {
+    for part in facts.parts.values().flatten() {
         contradictions(facts, part, findings);
     }
 }
@@ -29,7 +29,7 @@ pub(super) fn impossible(facts: &Facts<'_>, findings: &mut Findings) {
 fn unwritten(facts: &Facts<'_>, partition: &Scalar, seen: &Seen<'_>, findings: &mut Findings) {
     let Seen { op, record } = *seen;
     let input = facts.input(&record.value);
-    let fits = input.filter(|input| *input.key == record.key && number(input.partition) == number(partition));
+    let fits = input.filter(|input| *input.key == record.key && match_up(input.partition, partition));
     let attempt = facts.attempts.get(&record.attempt);
     let (kind, writer, why) = match (fits, attempt) {
         (None, _) => (
@@ -59,6 +59,11 @@ fn unwritten(facts: &Facts<'_>, partition: &Scalar, seen: &Seen<'_>, findings: &
             AnomalyKind::NeverSent,
             Some(attempt.op),
             format!("attempt {} began after the read had been answered", record.attempt),
+        ),
+        (Some(_), Some(attempt)) if !attempt.may_have_written(partition, record) => (
+            AnomalyKind::NeverSent,
+            Some(attempt.op),
+            format!("the answer of attempt {} has no such output", record.attempt),
         ),
         (Some(_), Some(_)) => return,
     };

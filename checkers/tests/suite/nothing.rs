@@ -76,7 +76,7 @@ fn did(end: &str, f: &str, asked: &str, answered: &str) -> String {
 const NEMESIS: &str = "{:process :nemesis, :type :info, :f :start-kill, :value nil}\n";
 
 /// By model: an operation that changes something, and one whose answer shows something.
-const OPERATIONS: [(&str, [&str; 3], [&str; 3]); 11] = [
+const OPERATIONS: [(&str, [&str; 3], [&str; 3]); 12] = [
     ("register", ["write", "[1 2]", "[1 2]"], ["read", "[1 nil]", "[1 2]"]),
     ("stale register", ["write", "[1 2]", "[1 2]"], ["read", "[1 nil]", "[1 2]"]),
     ("eventual register", ["write", "[1 2]", "[1 2]"], ["read", "[1 nil]", "[1 2]"]),
@@ -87,6 +87,15 @@ const OPERATIONS: [(&str, [&str; 3], [&str; 3]); 11] = [
     ("mutex", ["acquire", "nil", "nil"], ["release", "nil", "nil"]),
     ("log", ["send", "[[:send 0 1]]", "[[:send 0 [0 1]]]"], ["poll", "[[:poll]]", "[[:poll {0 [[0 1]]}]]"]),
     ("queue", ["send", "[[:send 0 1]]", "[[:send 0 [0 1]]]"], ["poll", "[[:poll]]", "[[:poll {0 [[0 1]]}]]"]),
+    (
+        "stream",
+        ["send", "[\"in-0\" \"a\" 7]", "[\"in-0\" \"a\" 7 0]"],
+        [
+            "read",
+            "{:from :position}",
+            "{:from :position :read {\"out-0\" {:from 0 :next 1 :records [[0 \"a\" 1 7 1]]}}}",
+        ],
+    ),
     ("table", ["put", "[1 2]", "[1 2 [0 0]]"], ["read-log", "nil", "{0 {:records [[0 1 2]] :next 1}}"]),
 ];
 
@@ -134,8 +143,16 @@ fn nothing_was_read() {
         let failed = did("fail", read, read_asked, read_asked);
         let verdict = check(model, &(write.clone() + &failed)).verdict;
         assert!(is_nothing_observed(&verdict), "{model}: {verdict:?}");
-        let join = if model == "queue" { did("ok", "subscribe", "[0]", "[0]") } else { String::new() };
-        let verdict = check(model, &(write + &join + &did("ok", read, read_asked, read_answered))).verdict;
+        let between = match model {
+            "queue" => did("ok", "subscribe", "[0]", "[0]"),
+            "stream" => {
+                let asked = "{:worker 1 :attempt 1 :then :commit}";
+                let progress = "{:committed {\"in-0\" 1} :inputs {\"in-0\" 1} :outputs {\"out-0\" 1}}";
+                did("ok", "process", asked, asked) + &did("ok", "progress", "nil", progress)
+            }
+            _ => String::new(),
+        };
+        let verdict = check(model, &(write + &between + &did("ok", read, read_asked, read_answered))).verdict;
         // Whether replicas agree in the end is part of that promise.
         let is_open = matches!(&verdict, Verdict::Unknown(reasons) if matches!(reasons[..], [Reason::NotExamined { .. }]));
         assert!(

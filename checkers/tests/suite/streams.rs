@@ -3,13 +3,15 @@
 //! A history is written as words, of one partition; of its operations,
 //!
 //! - `sa7` sends 7 of the key a, `sa7@3` was answered with offset 3;
-//! - `p1` is the first attempt to process, `p1:a1=7,a2=8` has committed that the count of a is 1 after 7 and 2 after 8;
+//! - `p1` is the first attempt to process, `p1:a1=7,a2=8` has committed that the count of a is 1 after 7 and 2 after 8, and
+//!   `p1:` has committed nothing;
 //! - `r` reads, `r0-5:a1=7/1@3` covers the offsets from 0 below 5, and has an output of attempt 1 at offset 3;
 //! - `g` asks for the progress: `g2/3/5` says that 2 of 3 inputs are committed, and that the outputs end at 5.
 
 use std::sync::atomic::AtomicBool;
 
 use duress_checkers::stream::{StreamOptions, check_stream};
+use duress_checkers::verdict::{CheckReport, Reason, Verdict};
 use duress_history::Delivery;
 use duress_history::stream::Stream;
 use words::answer;
@@ -42,7 +44,8 @@ fn operation(text: &str, answered: bool) -> (&'static str, String) {
                 let (key, count, value) = output(text);
                 format!("[\"out-0\",\"{key}\",{count},{value}]")
             });
-            let outputs = if answered { format!(",\"outputs\":[{outputs}]") } else { String::new() };
+            let listed = answered && text.contains(':');
+            let outputs = if listed { format!(",\"outputs\":[{outputs}]") } else { String::new() };
             ("process", format!("{{\"worker\":1,\"attempt\":{attempt},\"then\":\"commit\"{outputs}}}"))
         }
         "r" if !answered => ("read", "{\"from\":\"position\"}".to_owned()),
@@ -72,11 +75,14 @@ fn operation(text: &str, answered: bool) -> (&'static str, String) {
     }
 }
 
+fn report(words: &str, promise: Delivery, interrupt: bool) -> CheckReport {
+    let operations = words::operations::<Stream>(words, operation);
+    check_stream(&operations, &StreamOptions { promise }, &AtomicBool::new(interrupt))
+}
+
 /// The verdict: `valid`, `unknown`, or the kinds of anomalies.
 fn verdict(words: &str, promise: Delivery) -> String {
-    let operations = words::operations::<Stream>(words, operation);
-    let report = check_stream(&operations, &StreamOptions { promise }, &AtomicBool::new(false));
-    let answer = answer(&report);
+    let answer = answer(&report(words, promise, false));
     if answer.starts_with("unknown") {
         return "unknown".to_owned();
     }
@@ -97,6 +103,36 @@ fn inputs_that_were_processed_once_are_valid() {
     // An input of unknown outcome may be there, or not.
     check("0isa7 0?sa7 3!sb8@1 1!p1:a1=7,b1=8 2!g2/2/3 2!r0-3:a1=7/1@0,b1=8/1@1", "valid");
     check("0isa7 0?sa7 3!sb8@0 1!p1:b1=8 2!g1/1/2 2!r0-2:b1=8/1@0", "valid");
+}
+
+#[test]
+fn an_attempt_made_twice_is_undecided() {
+    check("0!sa7@0 1!p1:a1=7 1!p1:a2=7 2!g1/1/4 2!r0-4:a1=7/1@0,a2=7/1@2", "unknown");
+}
+
+#[test]
+fn outputs_that_were_not_read_are_undecided() {
+    for promise in [Delivery::EXACTLY_ONCE, Delivery::AT_LEAST_ONCE, Delivery::AT_MOST_ONCE] {
+        let check = |words: &str, expected: &str| assert_eq!(verdict(words, promise), expected, "{words}");
+        let all = "0!sa7@0 1!p1:a1=7 2!g1/1/2";
+        check(&format!("{all} 2!r0-2:a1=7/1@0"), "valid");
+        check(&format!("{all} 2!r0-1:a1=7/1@0"), "unknown");
+        check(&format!("{all} 2!r1-2"), "unknown");
+        check(all, "unknown");
+        check("0!sa7@0 1!p1:a1=7 2!r0-2:a1=7/1@0", "unknown");
+        // The end was asked for, or the outputs were read, while an attempt was under way.
+        check("0!sa7@0 2!g1/1/2 1!p1:a1=7 2!r0-2:a1=7/1@0", "unknown");
+        check("0!sa7@0 1ip1 2!r0-2:a1=7/1@0 1op1:a1=7 2!g1/1/2", "unknown");
+        // Nobody shows what was written between the two reads.
+        check("0!sa7@0 0!sa8@1 1!p1:a1=7 3!p2:a5=8 2!g2/2/3 2!r0-1:a1=7/1@0 2!r2-3:a5=8/2@2", "unknown");
+    }
+}
+
+#[test]
+fn an_interrupted_check_decides_nothing() {
+    let report = report("0!sa7@0 1!p1:a1=7 2!g1/1/2 2!r0-2:a1=7/1@0", Delivery::EXACTLY_ONCE, true);
+    let Verdict::Unknown(reasons) = report.verdict else { panic!("{:?}", report.verdict) };
+    assert!(matches!(reasons[..], [Reason::Interrupted { .. }]), "{reasons:?}");
 }
 
 #[test]
@@ -124,8 +160,15 @@ fn outputs_that_were_committed_and_are_not_there() {
 fn outputs_that_cannot_be_there() {
     check("0!sa7@0 1ip1 1fp1 2!r0-2:a1=7/1@0 2!g1/1/2", "aborted-read");
     check("0isa7 0fsa7 1!p1:a1=7 2!r0-2:a1=7/1@0", "aborted-read");
+    // The end of an aborted transaction may be lost too.
+    let aborted = "0!sa7@0 1ip1 1fp1 2!g1/1/2 2!r0-2:a1=7/1@0";
+    assert_eq!(verdict(aborted, Delivery::AT_LEAST_ONCE), "aborted-read");
+    assert_eq!(verdict(aborted, Delivery::AT_MOST_ONCE), "valid");
     check("0!sa7@0 1!p1 2!r0-2:a1=8/1@0,a1=7/1@1", "never-sent table-diverged");
     check("0!sa7@0 1!p1 2!r0-2:b1=7/1@0", "never-sent");
+    // The answer has other outputs, or none.
+    check("0!sa7@0 1!p1:a2=7 2!r0-2:a1=7/1@0", "never-sent");
+    check("0!sa7@0 1!p1: 2!r0-2:a1=7/1@0", "never-sent");
     check("0!sa7@0 1!p1 2!r0-2:a1=7/5@0", "never-sent");
     check("1!p1 2!r0-2:a1=7/1@0 0!sa7@0", "never-sent");
     check("0!sa7@0 2!r0-2:a1=7/1@0 1!p1:a1=7", "never-sent");

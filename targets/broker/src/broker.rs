@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
 use crate::cluster::state::{Assignment, Command, Refusal, Reply};
-use crate::cluster::{Controller, ProposeError};
+use crate::cluster::{Controller, ProposeError, TopicId};
 use crate::config::Config;
 use crate::coordination::Groups;
 use crate::coordination::transactions::Transactions;
@@ -95,6 +95,16 @@ impl Broker {
     /// Returns the coordinator of its transactions.
     pub fn transactions(&self) -> &Transactions {
         &self.parts.coordinators.transactions
+    }
+
+    /// Whether this broker is certain that it still leads the partition `number` of an internal topic, which it led in the
+    /// topic and epoch `led` when it read the coordinator's state there.
+    pub fn certainly_leads(&self, number: i32, led: Option<(TopicId, i32)>) -> bool {
+        let controller = self.controller();
+        // The clock is read after the state: a broker that was paused between the two finds its session over. The leader is
+        // checked last: a broker in session knows it.
+        controller.is_in_session()
+            && led.is_some_and(|(topic, epoch)| controller.leads_partition(topic, number, epoch))
     }
 
     /// Returns the number of replicas of a topic that does not specify it.

@@ -167,6 +167,8 @@ impl Generator<Stream> for FinalReads {
                     self.stage = Stage::Ask;
                 }
             }
+            // The process does nothing more.
+            (OpType::Info, Stream::Read { .. }) => self.reader = None,
             (_, Stream::Read { .. }) => {
                 // A first read that failed may not have gone to the beginning: another process begins anew.
                 let failures = self.reader.map_or(0, |(_, failures)| failures + 1);

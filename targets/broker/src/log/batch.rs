@@ -90,6 +90,9 @@ pub enum BatchFault {
     /// Control records come from brokers, not from producers.
     #[error("a control batch from a producer")]
     Control,
+    /// A part of a transaction that names no producer: nothing could end it.
+    #[error("a transactional batch without a producer")]
+    NoProducer,
     /// Bytes after the batch where one batch was expected.
     #[error("{0} bytes after the batch")]
     Trailing(usize),

@@ -399,6 +399,9 @@ impl PartitionLog {
         if header.is_control() {
             return Err(BatchFault::Control.into());
         }
+        if header.is_transactional() && header.producer_id == NO_PRODUCER {
+            return Err(BatchFault::NoProducer.into());
+        }
         let by_key = self.config.cleanup.compacts();
         if header.codec() == 0 {
             for (index, record) in (0..).zip(records(&header, batch)) {

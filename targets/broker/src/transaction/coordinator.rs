@@ -183,20 +183,22 @@ impl Coordinator {
         if timeout.is_zero() || timeout > TIMEOUT_MAX {
             return refuse(TransactionError::InvalidTimeout);
         }
+        // A new id has no entry until its first record is appended.
+        let is_being_written = self.writes.values().any(|write| write.id == id);
         let entries = match self.entries(id) {
             Ok(entries) => entries,
             Err(error) => return refuse(error),
         };
         let next = match entries.get(id) {
+            _ if is_being_written => return refuse(TransactionError::Concurrent),
             None if expected.is_some() => return refuse(TransactionError::InvalidMapping),
             None => Kept::new(fresh_id, timeout),
             Some(entry) => {
-                let Entry { kept, writing, .. } = entry;
+                let kept = &entry.kept;
                 if expected.is_some_and(|expected| expected != (kept.producer_id, kept.epoch)) {
                     return refuse(TransactionError::Fenced);
                 }
                 match kept.stage {
-                    _ if writing.is_some() => return refuse(TransactionError::Concurrent),
                     Stage::Ending(_) => return refuse(TransactionError::Concurrent),
                     Stage::Ongoing => kept.fenced(),
                     Stage::Idle | Stage::Ended(_) => kept.renewed(fresh_id, timeout),

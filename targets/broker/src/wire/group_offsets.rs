@@ -163,12 +163,7 @@ async fn known(
     };
     let (offsets, led) = broker.groups().look(look).await?;
     let offsets = offsets?;
-    let controller = broker.controller();
-    // The clock is read after the state: a broker that was paused between the two finds its session over. The leader is
-    // checked last: a broker in session knows it.
-    let is_certain = controller.is_in_session()
-        && led.is_some_and(|(topic, epoch)| controller.leads_partition(topic, number, epoch));
-    if is_certain || broker.config().has(Bug::StaleCoordinator) {
+    if broker.certainly_leads(number, led) || broker.config().has(Bug::StaleCoordinator) {
         Ok(offsets)
     } else {
         Err(GroupError::NotCoordinator)

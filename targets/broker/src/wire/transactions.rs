@@ -12,6 +12,7 @@ use kafka_protocol::messages::{
 };
 
 use crate::broker::{Broker, CHANGE_MAX};
+use crate::coordination::Stopped;
 use crate::group::{OFFSETS_TOPIC, TopicPartition, partition_of};
 use crate::internal::Token;
 use crate::log::{NO_PRODUCER, Outcome};
@@ -67,13 +68,23 @@ pub async fn init(broker: &Broker, request: &InitProducerIdRequest, version: i16
     }
 }
 
-/// Runs an operation of the transaction coordinator; returns its error code.
+/// Runs an operation of the coordinator of the transactional id `id`; returns its error code.
 async fn call(
     broker: &Broker,
+    id: &str,
     version: i16,
     call: impl FnOnce(&mut Coordinator, Token) -> Vec<Action> + Send + 'static,
 ) -> i16 {
-    match broker.transactions().call(move |machine, token, _| call(&mut machine.coordinator, token)).await {
+    let number = partition_of(id, i32::from(broker.config().options.offsets_partitions));
+    let transactions = broker.transactions();
+    let Ok(led) = transactions.look(move |_, led| led.get(&number).copied()).await else {
+        return TransactionError::from(Stopped).code().code();
+    };
+    match transactions.call(move |machine, token, _| call(&mut machine.coordinator, token)).await {
+        // It may have been answered from memory, which another coordinator's is ahead of.
+        Ok(Reply::Done(Ok(()))) if !broker.certainly_leads(number, led) => {
+            TransactionError::NotCoordinator.code().code()
+        }
         Ok(Reply::Done(Ok(()))) => 0,
         Ok(Reply::Done(Err(error))) => code(error, version, KNOWS_FENCED),
         Ok(Reply::Begun(_)) => ResponseError::UnknownServerError.code(),
@@ -105,7 +116,10 @@ pub async fn add_partitions(
         })
     });
     let error = match exists {
-        true => call(broker, version, move |all, token| all.add(&id, producer, partitions, token)).await,
+        true => {
+            call(broker, &id.clone(), version, move |all, token| all.add(&id, producer, partitions, token))
+                .await
+        }
         false => ResponseError::UnknownTopicOrPartition.code(),
     };
     let results = topics.into_iter().map(|topic| {
@@ -131,7 +145,8 @@ pub async fn add_offsets(
     let at = TopicPartition { topic: OFFSETS_TOPIC.to_owned(), partition };
     let id = request.transactional_id.0.to_string();
     let producer = (request.producer_id.0, request.producer_epoch);
-    let error = call(broker, version, move |all, token| all.add(&id, producer, vec![at], token)).await;
+    let error =
+        call(broker, &id.clone(), version, move |all, token| all.add(&id, producer, vec![at], token)).await;
     AddOffsetsToTxnResponse::default().with_error_code(error)
 }
 
@@ -140,6 +155,7 @@ pub async fn end(broker: &Broker, request: EndTxnRequest, version: i16) -> EndTx
     let id = request.transactional_id.0.to_string();
     let producer = (request.producer_id.0, request.producer_epoch);
     let outcome = if request.committed { Outcome::Commit } else { Outcome::Abort };
-    let error = call(broker, version, move |all, token| all.end(&id, producer, outcome, token)).await;
+    let error =
+        call(broker, &id.clone(), version, move |all, token| all.end(&id, producer, outcome, token)).await;
     EndTxnResponse::default().with_error_code(error)
 }

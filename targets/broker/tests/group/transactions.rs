@@ -124,6 +124,15 @@ fn a_transaction_ends_in_every_partition_before_the_next_begins() {
 }
 
 #[test]
+fn two_instances_of_a_new_id_do_not_both_begin() {
+    let mut desk = Desk::new();
+    let first = desk.coordinator.begin(ID, TIMEOUT, None, 70, TOKEN);
+    assert_eq!(desk.begin(), Err(TransactionError::Concurrent), "while the first is being appended");
+    assert_eq!(desk.reply(first), Reply::Begun(Ok((70, 0))));
+    assert_eq!(desk.begin(), Ok((70, 1)));
+}
+
+#[test]
 fn a_new_instance_fences_the_old_one_and_aborts_its_transaction() {
     let mut desk = Desk::new();
     let old = desk.begin().unwrap();

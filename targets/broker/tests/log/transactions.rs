@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use duress_broker::log::{
-    Aborted, AppendError, BatchHeader, Cleanup, LogConfig, Marker, Novelty, Outcome, OwnRecord, PartitionLog,
-    SequenceFault, build_transactional,
+    Aborted, AppendError, BatchFault, BatchHeader, Cleanup, LogConfig, Marker, Novelty, Outcome, OwnRecord,
+    PartitionLog, SequenceFault, build_batch, build_transactional,
 };
 
 use crate::wire::{decode, read_all, split};
@@ -108,6 +108,15 @@ fn a_marker_of_a_later_epoch_fences_its_producer() {
     let fault = SequenceFault::Fenced { producer_id: ONE, current: 1, found: 0 };
     assert!(matches!(refused, Err(AppendError::Sequence(found)) if found == fault), "{refused:?}");
     assert_eq!(append(&mut log, &part(ONE, 1, "k", "successor")), 6);
+}
+
+#[test]
+fn a_part_of_a_transaction_names_its_producer() {
+    let (_dir, mut log) = open(&LogConfig::default());
+    let refused = log.append_leader(&part(-1, -1, "k", "of nobody"), 0, 0);
+    assert!(matches!(refused, Err(AppendError::Batch(BatchFault::NoProducer))), "{refused:?}");
+    assert_eq!(append(&mut log, &build_batch(&[OwnRecord { key: None, value: None }], 5000)), 0);
+    assert_eq!(log.last_stable_offset(1), 1, "nothing is open");
 }
 
 #[test]

@@ -485,7 +485,7 @@ fn output_in(record: &Fetched) -> StreamRecord {
     }
 }
 
-/// Decodes `bytes`. What no client here ever sends is a string, so that the history shows it as never sent.
+/// Decodes `bytes`. Bytes that no client here sends become a string, so that the history shows them as never sent.
 fn scalar(bytes: &[u8]) -> Scalar {
     text::decode(bytes).unwrap_or_else(|_| Scalar::from(&*String::from_utf8_lossy(bytes)))
 }
