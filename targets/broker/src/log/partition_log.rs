@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use super::batch::{self, BatchFault, BatchHeader};
+use super::batch::{self, BatchFault, BatchHeader, NO_PRODUCER};
 use super::config::{FollowerProducers, FsyncPolicy, LogConfig, SequenceCheck};
 use super::epochs::{Begun, EpochCache, EpochEnd, EpochStart};
 use super::error::{AppendError, LogError};
