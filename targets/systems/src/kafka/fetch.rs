@@ -364,3 +364,71 @@ pub(super) async fn ends(
     }
     Ok(ends)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use bytes::BytesMut;
+    use kafka_protocol::messages::fetch_response::AbortedTransaction;
+    use kafka_protocol::records::{
+        Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
+    };
+
+    use super::*;
+
+    /// A batch of one record of a transaction of `producer`: with a value, or a marker.
+    fn batch(producer: i64, offset: i64, value: Option<&'static str>) -> Result<BytesMut, Box<dyn Error>> {
+        let record = Record {
+            transactional: true,
+            control: value.is_none(),
+            delete_horizon: false,
+            partition_leader_epoch: 0,
+            producer_id: producer,
+            producer_epoch: 0,
+            timestamp_type: TimestampType::Creation,
+            offset,
+            sequence: 0,
+            timestamp: 0,
+            key: None,
+            value: Some(Bytes::from_static(value.unwrap_or("marker").as_bytes())),
+            headers: Default::default(),
+        };
+        let mut encoded = BytesMut::new();
+        let options = RecordEncodeOptions { version: 2, compression: Compression::None };
+        RecordBatchEncoder::encode(&mut encoded, &[record], &options)?;
+        Ok(encoded)
+    }
+
+    #[test]
+    fn records_of_aborted_transactions_do_not_count_and_later_ones_of_their_producer_do()
+    -> Result<(), Box<dyn Error>> {
+        let mut log = BytesMut::new();
+        let batches = [
+            (1, Some("aborted")),
+            (2, Some("committed")),
+            (1, Some("aborted too")),
+            (1, None),
+            (1, Some("committed later")),
+            (2, None),
+            (1, None),
+        ];
+        for (offset, (producer, value)) in (0..).zip(batches) {
+            log.unsplit(batch(producer, offset, value)?);
+        }
+        let aborted = AbortedTransaction::default().with_producer_id(1.into()).with_first_offset(0);
+        let data = PartitionData::default()
+            .with_records(Some(log.freeze()))
+            .with_aborted_transactions(Some(vec![aborted]));
+        let portion = portion(&Partition { topic: "t".into(), index: 0 }, 0, &data)
+            .map_err(|error| format!("{error:?}"))?;
+        let read: Vec<(u64, &[u8])> = portion
+            .records
+            .iter()
+            .map(|record| (record.offset.0, record.value.as_deref().unwrap_or_default()))
+            .collect();
+        assert_eq!(read, [(1, &b"committed"[..]), (4, b"committed later")]);
+        assert_eq!(portion.next, 7);
+        Ok(())
+    }
+}

@@ -106,3 +106,21 @@ fn committed_nothing(error: ResponseError) -> bool {
             | ResponseError::UnknownTopicOrPartition
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use ResponseError::*;
+
+    use super::*;
+    use crate::outcome::Reach;
+
+    #[test]
+    fn a_coordinator_that_may_have_written_the_end_of_a_transaction_leaves_it_open() {
+        let is_open =
+            |error: ResponseError| refusal(Asked::EndTransaction, error.code(), "").reach == Reach::Unknown;
+        let after = [NotCoordinator, CoordinatorNotAvailable, RequestTimedOut, UnknownServerError];
+        assert!(after.into_iter().all(is_open));
+        let before = [ConcurrentTransactions, CoordinatorLoadInProgress, ProducerFenced, InvalidTxnState];
+        assert!(!before.into_iter().any(is_open));
+    }
+}
