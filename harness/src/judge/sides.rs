@@ -1,6 +1,7 @@
-//! The two sides of a fault: the nodes that it took away from the rest, and the rest. The answers
-//! on both sides show what the system chose: to be consistent, or to be available on both (CAP; Gilbert & Lynch, "Brewer's conjecture and
-//! the feasibility of consistent, available, partition-tolerant web services", 2002).
+//! The two sides of a fault: the nodes that it took away from the rest, and the rest.
+//!
+//! The answers on both sides show what the system chose: to be consistent, or to be available on both (CAP; Gilbert & Lynch,
+//! "Brewer's conjecture and the feasibility of consistent, available, partition-tolerant web services", 2002).
 
 use std::fmt;
 use std::ops::Range;
