@@ -22,6 +22,7 @@ mod queues;
 mod sessions;
 mod sets;
 mod stale;
+mod stream_simulated;
 mod streams;
 mod tables;
 mod total_queue;
