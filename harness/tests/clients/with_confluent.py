@@ -114,6 +114,8 @@ def attempt(consumer, producer, outputs, inputs, prefix):
     producer.begin_transaction()
     for message in inputs:
         producer.produce(outputs, f"{prefix}-{message.value().decode()}".encode(), partition=message.partition())
+    # Otherwise a producer that is fenced may not have sent them at all.
+    group_story.insist(producer.flush(group_story.DEADLINE_S) == 0, "outputs are sent")
     positions = consumer.position(consumer.assignment())
     producer.send_offsets_to_transaction(positions, consumer.consumer_group_metadata(), group_story.DEADLINE_S)
 
