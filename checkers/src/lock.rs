@@ -125,10 +125,14 @@ pub fn check_fenced_mutex(
     let limits = Limits { budget, memory_bytes: &memory_bytes, interrupt };
     check(operations, |lock, ops| {
         let fences = fences::check_fences(operations, lock, ops, reentry);
+        let mut calls = calls(operations, ops, reentry);
         if fences.anomaly.is_some() {
-            return fences;
+            // Two owners at once say more than their tokens.
+            calls.iter_mut().for_each(|call| call.effect.fence = None);
+            let owners = check_lock(operations, lock, &calls, limits);
+            return if owners.anomaly.is_some() { owners } else { fences };
         }
-        let held = check_lock(operations, lock, &calls(operations, ops, reentry), limits);
+        let held = check_lock(operations, lock, &calls, limits);
         Answer { reason: held.reason.or(fences.reason), ..held }
     })
 }

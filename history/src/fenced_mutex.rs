@@ -2,7 +2,7 @@
 //!
 //! | `f` | `value` |
 //! |---|---|
-//! | `acquire` | null invoked; the token answered: a whole number, or an object that has it as `fence` or `token` |
+//! | `acquire` | null invoked, or `{"lease_ms": n}` for a lock that is lost after so long; the token answered: a whole number, or an object that has it as `fence` or `token` |
 //! | `release` | null; a token or anything else is ignored |
 //!
 //! Locks are named as in [`mutex`](crate::mutex); where that is `[lock, null]`, the answer is `[lock, token]`. An acquisition
@@ -22,8 +22,18 @@ use crate::scalar::Scalar;
 pub struct FencedMutex {
     /// The operation on the lock.
     pub mutex: Mutex,
-    /// The token with which an acquisition was answered, where it is known.
+    /// The token with which an acquisition was answered, where it is known; for a client that is to release the lock, that of its
+    /// acquisition.
     pub fence: Option<i64>,
+    /// How long, in milliseconds, the lock is asked for, unless it is until it is released.
+    pub lease_ms: Option<u64>,
+}
+
+/// What an acquisition of a lock that may be lost is invoked with.
+#[derive(Serialize, Deserialize)]
+struct Lease {
+    #[serde(alias = "lease-ms")]
+    lease_ms: u64,
 }
 
 /// Returns the token in an answer, if it has the form of one.
@@ -46,15 +56,18 @@ fn token(answer: &Value) -> Option<Option<i64>> {
 
 impl FencedMutex {
     fn new(op_type: OpType, mutex: Mutex, value: Option<&RawValue>) -> Result<Self, PayloadError> {
-        let mut fence = None;
-        if op_type == OpType::Ok && mutex.op == MutexOp::Acquire {
+        let (mut fence, mut lease_ms) = (None, None);
+        if mutex.op == MutexOp::Acquire && op_type != OpType::Ok {
+            let lease = value.and_then(|value| serde_json::from_str::<Lease>(value.get()).ok());
+            lease_ms = lease.map(|lease| lease.lease_ms);
+        } else if mutex.op == MutexOp::Acquire {
             let expected = "a fencing token, which is a whole number, or {fence: number}";
             fence = token(&parse_json::<Self, _>("acquire", value, expected)?).ok_or_else(|| {
                 let source = serde_json::Error::custom("it is not a whole number of 64 bits");
                 PayloadError::shape(Self::NAME, "acquire", value, expected, source)
             })?;
         }
-        Ok(Self { mutex, fence })
+        Ok(Self { mutex, fence, lease_ms })
     }
 }
 
@@ -66,7 +79,10 @@ impl Payload for FencedMutex {
     }
 
     fn serialize_value<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.fence.serialize(serializer)
+        match (self.fence, self.lease_ms) {
+            (None, Some(lease_ms)) => Lease { lease_ms }.serialize(serializer),
+            (fence, _) => fence.serialize(serializer),
+        }
     }
 
     fn parse(op_type: OpType, f: &str, value: Option<&RawValue>) -> Result<Self, PayloadError> {

@@ -16,6 +16,7 @@
 //! - [`bank`]: do transfers between accounts keep the total?
 //! - [`long_fork`]: do all reads of a group of registers fit one order of their writes?
 //! - [`job`]: is what many workers counted, and what was gathered of it, exact?
+//! - [`lock`]: does each lock have one owner at a time, and do its fencing tokens grow?
 //! - [`echo`]: does each reply have the payload of its request?
 //! - [`unique_ids`]: does every identifier differ from all others?
 //! - [`models`]: models for histories that no workload here makes; [`export`]: a history in the form of another program.
@@ -29,6 +30,7 @@ pub mod export;
 pub mod generator;
 pub mod job;
 pub mod kind;
+pub mod lock;
 pub mod log;
 pub mod long_fork;
 pub mod models;

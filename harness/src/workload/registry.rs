@@ -8,6 +8,7 @@ use duress_targets::{Description, Node, System, Topology};
 
 use super::echo::EchoOptions;
 use super::erased::{Erased, Model, Workload};
+use super::lock::LockOptions;
 use super::long_fork::LongForkOptions;
 use super::models::FOREIGN;
 use super::unique_ids::UniqueIdsOptions;
@@ -44,6 +45,7 @@ impl Workloads {
             .with::<BankOptions>()
             .with::<LongForkOptions>()
             .with::<JobOptions>()
+            .with::<LockOptions>()
             .with::<UniqueIdsOptions>()
             .with::<EchoOptions>()
     }

@@ -39,6 +39,7 @@ mod exec;
 pub mod external;
 mod http;
 pub mod kafka;
+mod lock;
 pub mod maelstrom;
 pub mod manifest;
 pub mod outcome;

@@ -31,6 +31,7 @@ use duress_history::Scalar;
 use duress_history::bank::Bank;
 use duress_history::counter::{Counter, CounterOp};
 use duress_history::echo::Echo;
+use duress_history::fenced_mutex::FencedMutex;
 use duress_history::job::Job;
 use duress_history::log::Log;
 use duress_history::register::{Register, RegisterOp};
@@ -160,6 +161,12 @@ impl Action for Job {
             Self::Gather(_) => Effect::None,
             Self::Load { .. } | Self::Count { .. } => Effect::Some,
         }
+    }
+}
+
+impl Action for FencedMutex {
+    fn effect(&self) -> Effect {
+        Effect::Some
     }
 }
 

@@ -45,11 +45,27 @@ pub(super) struct Change {
     _header: IgnoredAny,
 }
 
+/// The header of an answer whose revision matters.
+#[derive(Deserialize)]
+struct Header {
+    /// That of the store after the request.
+    #[serde(default)]
+    revision: String,
+}
+
+/// The answer to the grant of a lease.
+#[derive(Deserialize)]
+pub(super) struct Lease {
+    #[serde(rename = "header")]
+    _header: IgnoredAny,
+    #[serde(rename = "ID")]
+    pub(super) id: String,
+}
+
 /// The answer to a transaction.
 #[derive(Deserialize)]
 pub(super) struct Txn {
-    #[serde(rename = "header")]
-    _header: IgnoredAny,
+    header: Header,
     /// Whether all comparisons held; left out when false.
     #[serde(default)]
     pub(super) succeeded: bool,
@@ -65,6 +81,19 @@ struct TxnResponse {
 }
 
 impl Txn {
+    /// Returns the revision of what it changed, if it changed anything.
+    ///
+    /// # Errors
+    /// An open [`RequestError`] when it is not a number.
+    pub(super) fn revision(&self) -> Result<i64, RequestError> {
+        let revision = &self.header.revision;
+        let unreadable = |_| {
+            let text = format!("\"{revision}\" where a revision is expected");
+            RequestError::open(CauseKind::Unreadable, text)
+        };
+        revision.parse().map_err(unreadable)
+    }
+
     /// Returns the result of its read, if the branch taken reads.
     pub(super) fn read(&self) -> Option<&Range> {
         self.ranges().into_iter().next()

@@ -5,6 +5,7 @@ mod bank_client;
 mod client;
 mod counter_client;
 mod launch;
+mod lock_client;
 mod session;
 mod set_client;
 mod status;
@@ -20,6 +21,7 @@ use async_trait::async_trait;
 use duress_arena::ProcessSpec;
 use duress_history::bank::Bank;
 use duress_history::counter::Counter;
+use duress_history::fenced_mutex::FencedMutex;
 use duress_history::register::Register;
 use duress_history::set::Set;
 use duress_history::txn::{Elements, Held, Txn};
@@ -50,9 +52,17 @@ impl Default for Etcd {
                 summary: "etcd as installed on this machine, 3.4 or later (JSON gateway)".to_owned(),
                 offer: offer(),
                 lacks: Vec::new(),
-                vocabularies: ["register", "set", "counter", "list-append", "rw-register", "bank"]
-                    .map(str::to_owned)
-                    .to_vec(),
+                vocabularies: [
+                    "register",
+                    "set",
+                    "counter",
+                    "list-append",
+                    "rw-register",
+                    "bank",
+                    "fenced-mutex",
+                ]
+                .map(str::to_owned)
+                .to_vec(),
                 scenarios: BTreeMap::new(),
                 nodes: USUAL_NODES,
                 durable: true,
@@ -108,7 +118,7 @@ impl System for Etcd {
 
 /// Returns clients of every server that has etcd's JSON gateway.
 pub(crate) fn clients(address: Addresses, read_level: ReadLevel) -> Clients {
-    let [of_registers, of_sets, of_counters, of_banks] = [0; 4].map(|_| Arc::clone(&address));
+    let [of_registers, of_sets, of_counters, of_banks, of_locks] = [0; 5].map(|_| Arc::clone(&address));
     let clients = Clients::default()
         .with::<Register>(move |seat| {
             let to = of_registers(&seat.node)?;
@@ -125,6 +135,10 @@ pub(crate) fn clients(address: Addresses, read_level: ReadLevel) -> Clients {
         .with::<Bank>(move |seat| {
             let to = of_banks(&seat.node)?;
             Ok(Box::new(bank_client::BankClient::new(seat, to, read_level)))
+        })
+        .with::<FencedMutex>(move |seat| {
+            let to = of_locks(&seat.node)?;
+            Ok(Box::new(lock_client::LockClient::new(seat, to)))
         });
     of_transactions::<Held>(of_transactions::<Elements>(clients, &address, read_level), &address, read_level)
 }

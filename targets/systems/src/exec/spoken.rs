@@ -2,7 +2,9 @@
 
 use duress_history::bank::{Bank, Reading};
 use duress_history::counter::{Counter, CounterOp};
+use duress_history::fenced_mutex::FencedMutex;
 use duress_history::log::Log;
+use duress_history::mutex::MutexOp;
 use duress_history::register::{Register, RegisterOp};
 use duress_history::set::{Set, SetOp};
 use duress_history::table::Table;
@@ -173,6 +175,22 @@ impl Spoken for Bank {
                 Ok(answered)
             }
         }
+    }
+}
+
+impl Spoken for FencedMutex {
+    const STATELESS: bool = true;
+
+    fn asked(&self) -> (Option<&Scalar>, Value) {
+        (self.mutex.lock.as_ref(), recorded(self))
+    }
+
+    fn answered(&self, value: Option<&RawValue>) -> Result<Self, AnswerError> {
+        let fence = match self.mutex.op {
+            MutexOp::Acquire => parsed::<Self>(self.f(), value)?.fence,
+            MutexOp::Release => self.fence,
+        };
+        Ok(Self { mutex: self.mutex.clone(), fence, lease_ms: None })
     }
 }
 

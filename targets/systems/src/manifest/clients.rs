@@ -6,6 +6,7 @@ use std::sync::Arc;
 use duress_history::Payload;
 use duress_history::bank::Bank;
 use duress_history::counter::Counter;
+use duress_history::fenced_mutex::FencedMutex;
 use duress_history::log::Log;
 use duress_history::register::Register;
 use duress_history::set::Set;
@@ -38,13 +39,17 @@ pub(super) fn known(protocol: Protocol) -> &'static [&'static str] {
             "list-append",
             "rw-register",
             "bank",
+            "fenced-mutex",
             "unique-ids",
         ],
         Protocol::Http => &["register", "set", "counter"],
-        Protocol::Resp => &["register", "set", "counter", "list-append", "rw-register", "bank", "job"],
-        Protocol::Etcd | Protocol::Postgres => {
-            &["register", "set", "counter", "list-append", "rw-register", "bank"]
+        Protocol::Resp => {
+            &["register", "set", "counter", "list-append", "rw-register", "bank", "job", "fenced-mutex"]
         }
+        Protocol::Etcd => {
+            &["register", "set", "counter", "list-append", "rw-register", "bank", "fenced-mutex"]
+        }
+        Protocol::Postgres => &["register", "set", "counter", "list-append", "rw-register", "bank"],
         Protocol::Kafka => &["log", "table"],
     }
 }
@@ -66,10 +71,10 @@ pub(super) fn vocabularies(client: &ClientTable) -> Vec<String> {
         (Some(speaks), _) => speaks.clone(),
         (None, Protocol::Exec) => vec!["register".to_owned()],
         (None, protocol) => {
-            // Not every server that speaks the protocol has transactions: a manifest names them.
+            // Not every server that speaks the protocol has transactions, which locks are made of too: a manifest names them.
             let transactions = protocol == Protocol::Postgres;
-            let spoken =
-                |name: &&&str| supports(client, name) && (transactions || !TRANSACTIONS.contains(*name));
+            let of_transactions = |name: &str| TRANSACTIONS.contains(&name) || name == FencedMutex::NAME;
+            let spoken = |name: &&&str| supports(client, name) && (transactions || !of_transactions(name));
             known(protocol).iter().filter(spoken).map(|name| (*name).to_owned()).collect()
         }
     }
@@ -128,7 +133,7 @@ pub(super) fn clients(
             let clients = exec::<Log>(exec::<Counter>(clients, &programs), &programs);
             let clients = exec::<ListAppend>(exec::<Table>(clients, &programs), &programs);
             let clients = exec::<Bank>(exec::<RwRegister>(clients, &programs), &programs);
-            exec::<UniqueIds>(clients, &programs)
+            exec::<UniqueIds>(exec::<FencedMutex>(clients, &programs), &programs)
         }
         Protocol::Http => {
             let requests = Arc::new(Requests::new(client));

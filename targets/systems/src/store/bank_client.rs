@@ -18,8 +18,8 @@ use duress_history::bank::{Balances, Bank, Reading, Transfer};
 use redis_protocol::resp2::types::BytesFrame;
 use tokio::time::Instant;
 
-use super::session::{Session, error_reply, unexpected};
-use super::txn_client::{all_read, atomic, executed, tagged, words};
+use super::session::{Session, unexpected};
+use super::txn_client::{all_read, atomic, executed, stored, tagged, watched, words};
 use crate::bank;
 use crate::client::{Client, Seat};
 use crate::outcome::{Outcome, Reach, RequestError};
@@ -47,18 +47,16 @@ impl BankClient {
             Bank::Transfer(transfer) => self.transfer(transfer, deadline).await,
             Bank::Read(reading) => {
                 let accounts = bank::accounts(reading)?;
-                let command = [self.command("MGET", accounts)?];
-                let read = |replies: &[BytesFrame]| balances(accounts, all_read(replies)?);
+                let keys = accounts.iter().map(|account| tagged(self.tag, account));
+                let command: Vec<String> =
+                    std::iter::once(Ok("MGET".to_owned())).chain(keys).collect::<Result<_, _>>()?;
+                let command = [command];
+                let read =
+                    |replies: &[BytesFrame]| bank::balances(accounts, &stored(all_read(replies)?)?);
                 let balances = self.session.ask_all(&words(&command), deadline, read).await?;
                 Ok(Outcome::Ok(Bank::Read(Reading::Answered(balances))))
             }
         }
-    }
-
-    /// Returns the command `word` with the keys `accounts`.
-    fn command(&self, word: &str, accounts: &[Scalar]) -> Result<Vec<String>, RequestError> {
-        let keys = accounts.iter().map(|account| tagged(self.tag, account));
-        std::iter::once(Ok(word.to_owned())).chain(keys).collect()
     }
 
     async fn create(&mut self, Balances(balances): &Balances, deadline: Instant) -> Result<(), RequestError> {
@@ -82,17 +80,11 @@ impl BankClient {
         deadline: Instant,
     ) -> Result<Outcome<Bank>, RequestError> {
         let accounts = [transfer.from.clone(), transfer.to.clone()];
-        let commands =
-            [vec!["UNWATCH".to_owned()], self.command("WATCH", &accounts)?, self.command("MGET", &accounts)?];
-        let read = |replies: &[BytesFrame]| {
-            let refusal = replies.iter().find_map(|reply| match reply {
-                BytesFrame::Error(error) => Some(error_reply(error)),
-                _ => None,
-            });
-            refusal.map_or_else(|| balances(&accounts, all_read(&replies[2..])?), Err)
-        };
+        let keys = [tagged(self.tag, &transfer.from)?, tagged(self.tag, &transfer.to)?];
+        let found =
+            watched(&mut self.session, &keys, deadline, |found| bank::balances(&accounts, found)).await;
         let before_anything = |failure| RequestError { reach: Reach::Nothing, ..failure };
-        let found = self.session.ask_all(&words(&commands), deadline, read).await.map_err(before_anything)?;
+        let found = found.map_err(before_anything)?;
         if let Err(cause) = bank::after(&found, transfer) {
             return Ok(Outcome::Fail(cause));
         }
@@ -110,16 +102,6 @@ impl BankClient {
         };
         self.session.follow_up(&words(&commands), deadline, read).await
     }
-}
-
-/// Returns the balances of `accounts` in the answer to `MGET`.
-fn balances(accounts: &[Scalar], answers: &[BytesFrame]) -> Result<Balances, RequestError> {
-    let stored = |answer: &BytesFrame| match answer {
-        BytesFrame::BulkString(number) => Ok(Some(number.clone())),
-        BytesFrame::Null => Ok(None),
-        other => Err(unexpected(other)),
-    };
-    bank::balances(accounts, &answers.iter().map(stored).collect::<Result<Vec<_>, _>>()?)
 }
 
 #[async_trait]

@@ -4,6 +4,7 @@ mod bank_client;
 mod client;
 mod counter_client;
 mod job_client;
+mod lock_client;
 mod promotion;
 mod quorums;
 mod session;
@@ -21,6 +22,7 @@ use async_trait::async_trait;
 use duress_arena::ProcessSpec;
 use duress_history::bank::Bank;
 use duress_history::counter::Counter;
+use duress_history::fenced_mutex::FencedMutex;
 use duress_history::job::Job;
 use duress_history::register::Register;
 use duress_history::set::Set;
@@ -42,9 +44,9 @@ use crate::subject::Subject;
 use crate::system::{Description, MissingSystem, System, USUAL_NODES};
 use crate::topology::{NodeFiles, Topology, UnknownNode};
 
-/// The vocabularies where acknowledged writes may be lost: of sets, counters and banks nothing could be promised. A job needs a
-/// stronger promise of single keys, which `--promise` gives.
-const LOSING: [&str; 4] = ["register", "list-append", "rw-register", "job"];
+/// The vocabularies where acknowledged writes may be lost: of sets, counters and banks nothing could be promised. Jobs and locks need
+/// a stronger promise of single keys, which `--promise` gives.
+const LOSING: [&str; 5] = ["register", "list-append", "rw-register", "job", "fenced-mutex"];
 
 /// Our own key-value store.
 #[derive(Clone, Debug)]
@@ -67,9 +69,18 @@ impl Store {
                 .to_owned(),
             offer,
             lacks: Vec::new(),
-            vocabularies: ["register", "set", "counter", "list-append", "rw-register", "bank", "job"]
-                .map(str::to_owned)
-                .to_vec(),
+            vocabularies: [
+                "register",
+                "set",
+                "counter",
+                "list-append",
+                "rw-register",
+                "bank",
+                "job",
+                "fenced-mutex",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
             scenarios: Scenario::built_in(include_str!("scenarios.toml")),
             nodes: USUAL_NODES,
             durable: true,
@@ -134,7 +145,7 @@ impl System for Store {
         let clients = match reads {
             Reads::Quorums(_) => clients_of_single_keys(&address),
             Reads::Copies(promotion) if promotion.loses_writes() => {
-                of_all_transactions(clients_of_single_keys(&address), &address, tag)
+                of_all_transactions(of_locks(clients_of_single_keys(&address), &address), &address, tag)
             }
             _ => clients(address, tag),
         };
@@ -155,7 +166,7 @@ impl System for Store {
 /// of banks.
 pub(crate) fn clients(address: Addresses, tag: &'static str) -> Clients {
     let [of_sets, of_counters, of_banks] = [0; 3].map(|_| Arc::clone(&address));
-    let clients = clients_of_single_keys(&address)
+    let clients = of_locks(clients_of_single_keys(&address), &address)
         .with::<Set>(move |seat| {
             let to = of_sets(&seat.node)?;
             Ok(Box::new(set_client::SetClient::new(seat, to)))
@@ -173,6 +184,14 @@ pub(crate) fn clients(address: Addresses, tag: &'static str) -> Clients {
 
 fn of_all_transactions(clients: Clients, address: &Addresses, tag: &'static str) -> Clients {
     of_transactions::<Held>(of_transactions::<Elements>(clients, address, tag), address, tag)
+}
+
+fn of_locks(clients: Clients, address: &Addresses) -> Clients {
+    let address = Arc::clone(address);
+    clients.with::<FencedMutex>(move |seat| {
+        let to = address(&seat.node)?;
+        Ok(Box::new(lock_client::LockClient::new(seat, to)))
+    })
 }
 
 /// Returns the clients of registers and of jobs, whose every command is about keys that are each read or written alone.

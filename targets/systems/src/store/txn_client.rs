@@ -25,7 +25,9 @@ use std::net::SocketAddr;
 use async_trait::async_trait;
 use duress_history::Scalar;
 use duress_history::txn::{Act, Answer, Elements, Held, Micro, Txn};
+use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
+use tokio::time::Instant;
 
 use super::session::{Session, error_reply, unexpected};
 use crate::client::{Client, Seat};
@@ -170,6 +172,35 @@ pub(super) fn all_read(replies: &[BytesFrame]) -> Result<&[BytesFrame], RequestE
         [other] => Err(unexpected(other)),
         _ => Err(RequestError::open(CauseKind::Unreadable, "not one reply to one command")),
     }
+}
+
+/// Watches `keys` and reads what they hold by `read`, nothing for one that is not there. Those watched before are not any more.
+///
+/// # Errors
+/// A [`RequestError`]: no reply, an error reply, or what `read` makes of them.
+pub(super) async fn watched<T>(
+    session: &mut Session,
+    keys: &[String],
+    deadline: Instant,
+    read: impl FnOnce(&[Option<Bytes>]) -> Result<T, RequestError>,
+) -> Result<T, RequestError> {
+    let of_keys = |word: &str| std::iter::once(word.to_owned()).chain(keys.iter().cloned()).collect();
+    let commands = [vec!["UNWATCH".to_owned()], of_keys("WATCH"), of_keys("MGET")];
+    let read = |replies: &[BytesFrame]| match replies.iter().find_map(refusal) {
+        Some(refusal) => Err(refusal),
+        None => read(&stored(all_read(&replies[2..])?)?),
+    };
+    session.ask_all(&words(&commands), deadline, read).await
+}
+
+/// Returns the strings in the answer to `MGET`.
+pub(super) fn stored(answers: &[BytesFrame]) -> Result<Vec<Option<Bytes>>, RequestError> {
+    let stored = |answer: &BytesFrame| match answer {
+        BytesFrame::BulkString(text) => Ok(Some(text.clone())),
+        BytesFrame::Null => Ok(None),
+        other => Err(unexpected(other)),
+    };
+    answers.iter().map(stored).collect()
 }
 
 /// Returns the answers to the commands between `MULTI` and `EXEC`, given the replies to all of these; `None` if a watched key had
