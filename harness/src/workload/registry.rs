@@ -90,7 +90,16 @@ impl Workloads {
         Self::described(system.description())
     }
 
-    /// Returns those of them that `system` has with settings and so many nodes: their histories can be held to what it promises.
+    /// Returns those of them that `system` has clients of with settings and so many nodes.
+    pub fn spoken(
+        system: &dyn System,
+        settings: &Settings,
+        nodes: usize,
+    ) -> impl Iterator<Item = &'static dyn Workload> {
+        Self::described(system.description_in(settings, nodes))
+    }
+
+    /// Returns those of them whose histories can be held to what the system promises then.
     pub fn of_settings(
         system: &dyn System,
         settings: &Settings,
@@ -104,7 +113,7 @@ impl Workloads {
             let promise = deployment.as_ref().map(|deployment| deployment.promise(workload.name()));
             promise.is_none_or(|promise| workload.suits(promise))
         };
-        Self::described(system.description_in(settings, nodes)).filter(suits)
+        Self::spoken(system, settings, nodes).filter(suits)
     }
 
     fn described(description: &Description) -> impl Iterator<Item = &'static dyn Workload> {
