@@ -186,3 +186,130 @@ impl Held {
         FencedMutex { mutex, fence: self.fence, lease_ms: None }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::time::Duration;
+
+    use duress_history::OpError;
+
+    use super::*;
+
+    /// An event of `action`, refused or failed otherwise with [`OpType::Fail`] and these words.
+    pub(crate) fn event(
+        process: u64,
+        action: FencedMutex,
+        op_type: OpType,
+        kind: Option<&'static str>,
+    ) -> Event<FencedMutex> {
+        let error = |kind: &'static str| OpError { kind: Some(kind.into()), text: kind.to_owned(), saw: None };
+        let error = kind.map(error).map(Box::new);
+        Event { index: 0, time: 0, process: Process(process), op_type, action, node: None, error }
+    }
+
+    pub(crate) fn context(process: u64, slot: usize) -> Context {
+        Context { now: Duration::ZERO, slot, slots: 2, process: Process(process) }
+    }
+
+    fn asked(mix: &mut LockMix, process: u64) -> FencedMutex {
+        let Next::Op(action) = mix.next(&context(process, 0)) else { panic!("there is always something to do") };
+        action
+    }
+
+    fn mix(options: LockOptions) -> LockMix {
+        let mut mix = LockMix::new(options, 1);
+        mix.rename("p-");
+        mix
+    }
+
+    const ONE: LockOptions = LockOptions { locks: 1, ttl_ms: 0, acquires: 1, releases: 1 };
+
+    #[test]
+    fn a_client_releases_what_it_acquired_with_its_token() {
+        let mut mix = mix(ONE);
+        let acquire = asked(&mut mix, 0);
+        assert_eq!(acquire, mix.acquisition("p-l0".into()));
+        mix.update(&event(0, FencedMutex { fence: Some(7), ..acquire.clone() }, OpType::Ok, None));
+        // The other client tries nevertheless.
+        assert_eq!(asked(&mut mix, 1), acquire);
+        let release = asked(&mut mix, 0);
+        assert_eq!((release.mutex.op, release.fence), (MutexOp::Release, Some(7)));
+        // What certainly did not happen is tried again; what was refused is over.
+        mix.update(&event(0, release.clone(), OpType::Fail, Some("refused")));
+        assert_eq!(asked(&mut mix, 0), release);
+        mix.update(&event(0, release.clone(), OpType::Fail, Some("precondition")));
+        assert_eq!(asked(&mut mix, 0), acquire);
+        mix.update(&event(0, FencedMutex { fence: Some(8), ..acquire.clone() }, OpType::Ok, None));
+        let release = asked(&mut mix, 0);
+        assert_eq!(release.fence, Some(8));
+        mix.update(&event(0, release, OpType::Ok, None));
+        assert_eq!(asked(&mut mix, 0), acquire);
+    }
+
+    #[test]
+    fn a_lock_that_may_be_left_behind_and_stays_taken_gives_way_unless_it_has_a_lease() {
+        for (ttl_ms, name) in [(0, "p-l1"), (100, "p-l0")] {
+            let mut mix = mix(LockOptions { ttl_ms, ..ONE });
+            let acquire = asked(&mut mix, 0);
+            assert_eq!(acquire.lease_ms, Some(ttl_ms).filter(|ttl| *ttl > 0));
+            let refused = |mix: &mut LockMix, times| {
+                for _ in 0..times {
+                    let acquire = asked(mix, 9);
+                    mix.update(&event(9, acquire, OpType::Fail, Some("precondition")));
+                }
+            };
+            // Its owner is alive.
+            mix.update(&event(0, FencedMutex { fence: Some(1), ..acquire.clone() }, OpType::Ok, None));
+            refused(&mut mix, 2 * REFUSALS);
+            assert_eq!(asked(&mut mix, 9), acquire);
+            // It ends in the midst of its release.
+            let release = mix.release(Process(0), |_| true).unwrap();
+            mix.update(&event(0, release, OpType::Info, Some("timeout")));
+            assert_eq!(mix.held().count(), 0);
+            refused(&mut mix, REFUSALS - 1);
+            assert_eq!(asked(&mut mix, 9), acquire);
+            refused(&mut mix, 1);
+            assert_eq!(asked(&mut mix, 9).mutex.lock, Some(name.into()));
+        }
+    }
+
+    #[test]
+    fn a_client_that_ends_leaves_all_its_locks_behind() {
+        let mut mix = mix(LockOptions { locks: 2, ..ONE });
+        let [one, other] = ["p-l0", "p-l1"].map(|lock| mix.acquisition(lock.into()));
+        mix.update(&event(0, one.clone(), OpType::Ok, None));
+        mix.update(&event(0, other, OpType::Info, Some("timeout")));
+        for _ in 0..REFUSALS {
+            mix.update(&event(1, one.clone(), OpType::Fail, Some("precondition")));
+        }
+        let locks: Vec<Scalar> = mix.active.iter().map(|active| mix.lock(active.number)).collect();
+        assert_eq!(locks, ["p-l2".into(), "p-l1".into()]);
+        assert_eq!(mix.locks().count(), 3);
+    }
+
+    #[test]
+    fn the_seed_and_the_answers_decide_every_operation() {
+        let drawn = |seed| {
+            let mut mix = LockMix::new(LockOptions::default(), seed);
+            let mut done = Vec::new();
+            for process in (0..3).cycle().take(3000) {
+                let action = asked(&mut mix, process);
+                let others = (0..3).filter(|other| *other != process).map(Process);
+                let lock = action.mutex.lock.as_ref().unwrap();
+                let taken = others.into_iter().any(|other| mix.holds(other, lock));
+                let refused = taken && action.mutex.op == MutexOp::Acquire;
+                let (end, kind) =
+                    if refused { (OpType::Fail, Some("precondition")) } else { (OpType::Ok, None) };
+                mix.update(&event(process, action.clone(), end, kind));
+                done.push((action.mutex, end == OpType::Ok));
+            }
+            done
+        };
+        let done = drawn(1);
+        assert_eq!(done, drawn(1));
+        assert_ne!(done, drawn(2));
+        let refused = done.iter().filter(|(_, ok)| !ok).count();
+        let released = done.iter().filter(|(mutex, _)| mutex.op == MutexOp::Release).count();
+        assert!(refused > 300 && released > 600, "{refused} refused, {released} released");
+    }
+}

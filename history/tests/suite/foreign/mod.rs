@@ -141,6 +141,9 @@ fn acquisitions_are_answered_with_fencing_tokens() {
         let refused = refused::<FencedMutex>(&answered("", answer));
         assert!(refused.contains("line 2") && refused.contains("a fencing token"), "{answer}: {refused}");
     }
+    let leased = answered(":value {:lease-ms 200}", "7").replacen(":ok", ":info", 1);
+    let expected = [r#"0 acquire {"lease_ms":200} -> info"#, "0 release null -> release null"];
+    assert_eq!(told(&read::<FencedMutex>(&leased)), expected);
     let other = refused::<FencedMutex>("{:process 0 :type :invoke :f :read}");
     assert!(other.contains("the model \"fenced-mutex\""), "{other}");
 }

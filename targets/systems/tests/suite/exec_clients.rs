@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use duress_history::bank::{Balances, Bank, Reading};
+use duress_history::fenced_mutex::FencedMutex;
+use duress_history::mutex::{Mutex, MutexOp};
 use duress_history::register::{Register, RegisterOp};
 use duress_history::txn::{Act, Elements, ListAppend, Micro};
 use duress_history::{NodeId, Payload, Scalar};
@@ -414,5 +416,36 @@ async fn balances_are_answered_in_any_order_and_for_each_account() {
         }
         let line = fs::read_to_string(folder.path().join("asked")).unwrap();
         assert!(line.contains(r#""f":"read","#) && line.contains(r#""value":["b","a"]"#), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_lock_is_answered_with_a_token_which_its_release_has() {
+    let lock = |op| Mutex { lock: Some("l".into()), op };
+    let acquire = FencedMutex { mutex: lock(MutexOp::Acquire), fence: None, lease_ms: Some(200) };
+    let release = FencedMutex { mutex: lock(MutexOp::Release), fence: Some(7), lease_ms: None };
+    for (asked, said, answer, fence) in [
+        (&acquire, r#""key":"l","type":"invoke","value":{"lease_ms":200}"#, r#","value":7"#, Ok(Some(7))),
+        (&acquire, "", r#","value":{"fence":7}"#, Ok(Some(7))),
+        (&acquire, "", "", Ok(None)),
+        (&acquire, "", r#","value":"seven""#, Err("gave an answer that cannot be read")),
+        (&release, r#""key":"l","type":"invoke","value":7"#, "", Ok(Some(7))),
+    ] {
+        let folder = TempDir::new().unwrap();
+        let script = format!(
+            "{OPENED}read asked; echo \"$asked\" > asked\necho '{{\"id\":2,\"type\":\"ok\"{answer}}}'; read end"
+        );
+        fs::write(folder.path().join("client.sh"), script).unwrap();
+        let deployment = deployed_speaking(folder.path(), "sh client.sh", "fenced-mutex");
+        let outcome = client::<FencedMutex>(&*deployment, folder.path(), PATIENCE).invoke(asked).await;
+        match (&outcome, fence) {
+            (Outcome::Ok(done), Ok(fence)) => {
+                assert_eq!((&done.mutex, done.fence, done.lease_ms), (&asked.mutex, fence, None));
+            }
+            (Outcome::Info(cause), Err(text)) => assert!(cause.text.contains(text), "{cause}"),
+            _ => panic!("{answer}: {outcome:?}"),
+        }
+        let line = fs::read_to_string(folder.path().join("asked")).unwrap();
+        assert!(line.contains(said), "{line}");
     }
 }

@@ -1,8 +1,9 @@
-//! The requests of the clients of sets, counters, banks, jobs and transactions to the store and to etcd, and their reaction to
+//! The requests of the clients of sets, counters, banks, jobs, locks and transactions to the store and to etcd, and their reaction to
 //! the answers.
 
 mod bank;
 mod job;
+mod lock;
 mod transactions;
 
 use std::sync::Arc;
