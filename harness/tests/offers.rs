@@ -200,17 +200,17 @@ fn the_copies_of_a_write_decide_what_a_primary_promises() {
     let any_written = Promise::named("written").unwrap();
     let auto = ("failover", "auto");
     for (options, nodes, promise, tolerates, vocabularies) in [
-        (&[("ack", "semi")][..], 5, Promise::LINEARIZABLE, 0, 7),
-        (&[("ack", "sync"), ("read", "any")], 5, Promise::STALE_READS, 0, 7),
-        (&[auto], 3, any_written, 1, 4),
-        (&[auto, ("read", "any")], 5, any_written, 2, 4),
+        (&[("ack", "semi")][..], 5, Promise::LINEARIZABLE, 0, 8),
+        (&[("ack", "sync"), ("read", "any")], 5, Promise::STALE_READS, 0, 8),
+        (&[auto], 3, any_written, 1, 5),
+        (&[auto, ("read", "any")], 5, any_written, 2, 5),
         // Alone it is every majority.
-        (&[auto], 1, Promise::LINEARIZABLE, 0, 7),
-        (&[auto, ("ack", "semi")], 3, Promise::LINEARIZABLE, 1, 7),
-        (&[auto, ("ack", "semi")], 4, Promise::LINEARIZABLE, 1, 7),
-        (&[auto, ("ack", "semi")], 5, any_written, 2, 4),
-        (&[auto, ("ack", "sync")], 5, Promise::LINEARIZABLE, 2, 7),
-        (&[auto, ("ack", "sync"), ("read", "any")], 5, Promise::STALE_READS, 2, 7),
+        (&[auto], 1, Promise::LINEARIZABLE, 0, 8),
+        (&[auto, ("ack", "semi")], 3, Promise::LINEARIZABLE, 1, 8),
+        (&[auto, ("ack", "semi")], 4, Promise::LINEARIZABLE, 1, 8),
+        (&[auto, ("ack", "semi")], 5, any_written, 2, 5),
+        (&[auto, ("ack", "sync")], 5, Promise::LINEARIZABLE, 2, 8),
+        (&[auto, ("ack", "sync"), ("read", "any")], 5, Promise::STALE_READS, 2, 8),
     ] {
         assert_eq!(
             promised(options, nodes),

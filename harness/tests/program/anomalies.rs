@@ -14,6 +14,8 @@ pub const TESTS: &[Test] = &[
     ("ack_before_commit_is_found", || is_found("ack-before-commit", ISOLATED_LEADERS)),
     ("half_a_transfer_is_found", half_a_transfer_is_found),
     ("a_bank_keeps_its_total_under_faults", a_bank_keeps_its_total_under_faults),
+    ("a_lock_whose_acquisition_is_lost_has_two_owners", a_lock_whose_acquisition_is_lost_has_two_owners),
+    ("a_lock_with_a_lease_may_have_two_owners", a_lock_with_a_lease_may_have_two_owners),
     ("isolated_leaders_without_a_bug_break_nothing", isolated_leaders_without_a_bug_break_nothing),
     ("no_faults_and_no_bug_break_nothing", no_faults_and_no_bug_break_nothing),
 ];
@@ -112,6 +114,49 @@ fn half_a_transfer_is_found() {
     stage.run(&format!("check {path}"), PATIENCE).exits(1);
     let open = stage.run(&format!("check {path} --promise read-committed"), PATIENCE).exits(2);
     assert!(open.stdout.contains("read-committed promises nothing about the total"), "{open}");
+}
+
+/// The primary alone acknowledges, and the replica that takes over does not know who holds what.
+fn a_lock_whose_acquisition_is_lost_has_two_owners() {
+    let line = "run store --mode primary -o failover=auto --nodes 3 --workload lock --promise linearizable \
+                --faults partition:isolate-leader --time-limit 8";
+    let two_owners = |seed| {
+        let stage = Stage::set();
+        let run = stage.run(&format!("{line} --seed {seed}"), PATIENCE);
+        if run.code() == 0 {
+            return false;
+        }
+        assert!(run.exits(1).stdout.starts_with("INVALID: "));
+        let record = stage.latest();
+        stage.run(&format!("check {}", record.path().display()), PATIENCE).exits(1);
+        let (verdict, history) = (record.json("verdict.json"), record.history());
+        let anomalies = verdict["anomalies"].as_array().unwrap();
+        let twice = anomalies.iter().find(|anomaly| anomaly["kind"] == "double-acquire");
+        // Each was told that it has the lock, and no other operation of the witness gave it back.
+        let owners = twice.map(|anomaly| {
+            let told = |operation: &Value| {
+                let completion = &history[operation["completion_index"].as_u64().unwrap() as usize];
+                assert_eq!(completion["key"], anomaly["objects"][0]["name"], "{anomaly}");
+                (completion["f"] == "acquire" && completion["type"] == "ok").then(|| completion["process"].clone())
+            };
+            anomaly["operations"].as_array().unwrap().iter().filter_map(told).collect::<Vec<Value>>()
+        });
+        assert!(owners.as_ref().is_none_or(|owners| owners.len() >= 2), "{verdict}");
+        owners.is_some()
+    };
+    assert!((1..=TRIALS).any(two_owners), "two owners were not found in {TRIALS} trials");
+}
+
+/// Owners are paused for longer than their leases.
+fn a_lock_with_a_lease_may_have_two_owners() {
+    let stage = Stage::set();
+    let line = "run store --nodes 3 --workload lock --ttl 50ms --faults partition,pause --time-limit 8 --seed 1";
+    let run = stage.run(line, PATIENCE).exits(0);
+    stage.assert_vanished();
+    assert!(run.stdout.contains("tokens grow in the order of the acquisitions"), "{run}");
+    let path = stage.latest().path().display().to_string();
+    let check = stage.run(&format!("check {path} --model fenced-mutex"), PATIENCE).exits(1);
+    assert!(check.stdout.contains("double-acquire"), "{check}");
 }
 
 fn a_bank_keeps_its_total_under_faults() {

@@ -50,6 +50,13 @@ fn what_is_unknown_is_named() {
         "run store --mode ring --workload job -o r=1",
         &["the mode ring of store", "\"job\"", "it has register"],
     );
+    refused(
+        "run store --mode primary -o failover=auto --workload lock",
+        &["promises too little for the workload \"lock\"", "register, list-append, rw-register"],
+    );
+    refused("run store --workload lock --promise eventual", &["lock cannot be held to", "to: linearizable"]);
+    refused("run store --workload lock --concurrency 1", &["concurrency", "an owner and another client"]);
+    refused("run store --workload lock --ttl 1ms", &["ttl is 1", "or 0"]);
     refused("run store --workload job --promise eventual", &["job cannot be held to", "to: linearizable"]);
     refused("run store --workload job --retry maybe", &["'maybe'", "--retry"]);
     refused("run store --workload set --dedupe off", &["the workload set has no --dedupe"]);

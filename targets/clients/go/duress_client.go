@@ -11,6 +11,8 @@
 //	func (c *mine) Cas(key string, before, after any) error { … }  // Mismatch() where the value is not before
 //	func (c *mine) Add(key string, value any) error         { … }  // of sets and counters
 //	func (c *mine) Txn(operations []any) ([]any, error)     { … }  // of transactions: with the answers of reads filled in
+//	func (c *mine) Acquire(key string, lease any) (any, error) { … } // of locks: the fencing token
+//	func (c *mine) Release(key string, token any) error     { … }
 //	func (c *mine) Other(f string, value any) (any, error)  { … }  // every operation of banks, logs and tables
 //	func (c *mine) Close()                                  { … }
 //
@@ -38,7 +40,7 @@ import (
 
 // Seat is where a client sits.
 type Seat struct {
-	Vocabulary string            // register, set, counter, list-append, rw-register, bank, log or table
+	Vocabulary string            // register, set, counter, list-append, rw-register, bank, fenced-mutex, log or table
 	Node       string            // the name of its node
 	Address    string            // the address of its node, as host:port
 	Nodes      map[string]string // the addresses of all nodes, by name
@@ -64,6 +66,11 @@ type adder interface {
 
 type transactor interface {
 	Txn(operations []any) ([]any, error)
+}
+
+type locker interface {
+	Acquire(key string, lease any) (any, error)
+	Release(key string, token any) error
 }
 
 type other interface {
@@ -132,6 +139,11 @@ func do(client Client, request request) (any, error) {
 		if of, ok := client.(transactor); ok && areList {
 			return of.Txn(operations)
 		}
+	}
+	if of, ok := client.(locker); ok && request.F == "acquire" {
+		return of.Acquire(key, request.Value)
+	} else if ok && request.F == "release" {
+		return nil, of.Release(key, request.Value)
 	}
 	if of, ok := client.(other); ok {
 		return of.Other(request.F, request.Value)

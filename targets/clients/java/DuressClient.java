@@ -12,8 +12,8 @@
 //
 // A method for each operation of the vocabularies that the manifest says the client speaks: `register` has read, write and
 // cas; `set` and `counter` have read and add; `list-append` and `rw-register` have txn, which returns the operations with the
-// answers of reads filled in; `unique-ids` has generate; every operation of `bank`, `log` and `table` comes to `other`. A method
-// that returns has done it. It throws
+// answers of reads filled in; `unique-ids` has generate; `fenced-mutex` has acquire, which returns the fencing token, and release;
+// every operation of `bank`, `log` and `table` comes to `other`. A method that returns has done it. It throws
 //
 //     Fail      when it certainly was not done and never will be: nothing was sent, or the system refused it;
 //     Mismatch  when a comparison failed, which is a Fail;
@@ -59,7 +59,7 @@ abstract class DuressClient {
         }
     }
 
-    /** The vocabulary of its operations: register, set, counter, list-append, rw-register, bank, unique-ids, log or table. */
+    /** The vocabulary of its operations: register, set, counter, list-append, rw-register, bank, fenced-mutex, unique-ids, log or table. */
     String vocabulary;
     /** The name of its node. */
     String node;
@@ -102,6 +102,15 @@ abstract class DuressClient {
         throw lacks("generate");
     }
 
+    /** Returns the fencing token. */
+    Object acquire(String key, Object lease) throws Exception {
+        throw lacks("acquire");
+    }
+
+    void release(String key, Object token) throws Exception {
+        throw lacks("release");
+    }
+
     /** Every other operation, with its value as in a run's history.jsonl. */
     Object other(String f, Object value) throws Exception {
         throw lacks(f);
@@ -131,6 +140,11 @@ abstract class DuressClient {
                 return txn((List<?>) value);
             case "generate":
                 return generate();
+            case "acquire":
+                return acquire(key, value);
+            case "release":
+                release(key, value);
+                return null;
             default:
                 return other(f, value);
         }

@@ -13,8 +13,9 @@
 //
 // A method for each operation of the vocabularies that the manifest says the client speaks: `register` has read, write and
 // cas; `set` and `counter` have read and add; `list-append` and `rw-register` have txn(operations), which returns them
-// with the answers of reads filled in; `bank` has create(balances), transfer(transfer) and read(accounts). A method that
-// returns has done it. It throws
+// with the answers of reads filled in; `bank` has create(balances), transfer(transfer) and read(accounts);
+// `fenced-mutex` has acquire(key, lease), which returns the fencing token, and release(key, token). A method that returns has
+// done it. It throws
 //
 //     Fail      when it certainly was not done and never will be: nothing was sent, or the system refused it;
 //     Mismatch  when a comparison failed, which is a Fail;
@@ -39,7 +40,7 @@ class Info extends Error {}
 
 /** A client of one node: extend it, with one method for each operation. */
 class Client {
-  /** The vocabulary of its operations: register, set, counter, list-append, rw-register, bank, log or table. */
+  /** The vocabulary of its operations: register, set, counter, list-append, rw-register, bank, fenced-mutex, log or table. */
   vocabulary = null;
   /** The name of its node. */
   node = null;

@@ -13,8 +13,9 @@
 
 A method for each operation of the vocabularies that the manifest says the client speaks: `register` has read, write and
 cas; `set` and `counter` have read and add; `list-append` and `rw-register` have txn(self, operations), which returns
-them with the answers of reads filled in; `bank` has create(self, balances), transfer(self, transfer) and read(self, accounts).
-A method that returns has done it. It raises
+them with the answers of reads filled in; `bank` has create(self, balances), transfer(self, transfer) and read(self, accounts);
+`fenced-mutex` has acquire(self, key, lease), which returns the fencing token, and release(self, key, token). A method that
+returns has done it. It raises
 
     Fail      when it certainly was not done and never will be: nothing was sent, or the system refused it;
     Mismatch  when a comparison failed, which is a Fail;
@@ -50,7 +51,7 @@ class Info(Exception):
 class Client:
     """A client of one node: subclass it, with one method for each operation."""
 
-    #: The vocabulary of its operations: register, set, counter, list-append, rw-register, bank, log or table.
+    #: The vocabulary of its operations: register, set, counter, list-append, rw-register, bank, fenced-mutex, log or table.
     vocabulary = None
     #: The name of its node.
     node = None

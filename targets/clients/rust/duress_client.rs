@@ -20,8 +20,9 @@
 //! ```
 //!
 //! `register` has read, write and cas; `set` and `counter` have read and add; `list-append` and `rw-register` have txn, which
-//! returns the operations with the answers of reads filled in; `unique-ids` has generate; every operation of `bank`, `log`
-//! and `table` comes to `other`. A method that returns `Ok` has done it. Else:
+//! returns the operations with the answers of reads filled in; `unique-ids` has generate; `fenced-mutex` has acquire,
+//! which returns the fencing token, and release; every operation of `bank`, `log` and `table` comes to `other`. A method that
+//! returns `Ok` has done it. Else:
 //!
 //! - `Failure::Fail`: it certainly was not done and never will be: nothing was sent, or the system refused it;
 //! - `Failure::Mismatch`: a comparison failed, which is a Fail;
@@ -39,7 +40,7 @@ use std::time::Duration;
 /// The client's node, and the time it has.
 #[derive(Clone, Debug, Default)]
 pub struct Seat {
-    /// The vocabulary of its operations: register, set, counter, list-append, rw-register, bank, unique-ids, log or table.
+    /// The vocabulary of its operations: register, set, counter, list-append, rw-register, bank, fenced-mutex, unique-ids, log or table.
     pub vocabulary: String,
     /// The name of its node.
     pub node: String,
@@ -99,6 +100,15 @@ pub trait Client: Sized {
 
     fn generate(&mut self) -> Result<Json, Failure> {
         lacks("generate")
+    }
+
+    /// Returns the fencing token.
+    fn acquire(&mut self, _key: &str, _lease: &Json) -> Result<Json, Failure> {
+        lacks("acquire")
+    }
+
+    fn release(&mut self, _key: &str, _token: &Json) -> Result<(), Failure> {
+        lacks("release")
     }
 
     /// Every other operation, with its `value` as in a run's `history.jsonl`.
@@ -206,6 +216,8 @@ impl<C: Client> Session<C> {
                 client.txn(operations).map(|answers| Some(Json::List(answers)))
             }
             ("generate", _) => client.generate().map(Some),
+            ("acquire", lease) => client.acquire(&key, lease).map(Some),
+            ("release", token) => client.release(&key, token).map(|()| None),
             (f, value) => client.other(f, value).map(Some),
         }
     }
