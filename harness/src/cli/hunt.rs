@@ -172,7 +172,7 @@ fn validate(system: &dyn System, fixed: &Fixed) -> Result<(), Failure> {
     if let Some(name) = &fixed.workload {
         let workload = workload(system, name)?;
         let mut tried: Vec<Result<(), Failure>> =
-            modes.iter().map(|settings| has_workload(system, settings, nodes, workload)).collect();
+            modes.iter().map(|settings| has_workload(system, settings, nodes, workload, None)).collect();
         // One mode that has it is enough.
         if tried.iter().all(Result::is_err) {
             tried.swap_remove(0)?;

@@ -267,23 +267,25 @@ pub(super) struct Planned {
     pub(super) deployment: Arc<dyn Deployment>,
 }
 
-/// Checks that a system has a workload with these settings and so many nodes.
+/// Checks that a system has a workload with these settings and so many nodes. A promise that is given takes the place of the
+/// system's, which may be too weak for the workload.
 pub(super) fn has_workload(
     system: &dyn System,
     settings: &Settings,
     nodes: usize,
     workload: &dyn Workload,
+    given: Option<Promise>,
 ) -> Result<(), Failure> {
     let known: Vec<&str> = Workloads::of_settings(system, settings, nodes).map(Model::name).collect();
-    if known.contains(&workload.name()) {
+    let spoken = Workloads::spoken(system, settings, nodes).any(|spoken| spoken.name() == workload.name());
+    if known.contains(&workload.name()) || spoken && given.is_some() {
         return Ok(());
     }
-    let unpromised = Workloads::spoken(system, settings, nodes).any(|spoken| spoken.name() == workload.name());
     Err(Failure::usage(anyhow::anyhow!(
         "the mode {} of {} with these options {} \"{}\"; it has {}",
         settings.mode,
         system.description().name,
-        if unpromised { "promises too little for the workload" } else { "has no workload" },
+        if spoken { "promises too little for the workload" } else { "has no workload" },
         workload.name(),
         known.join(", ")
     )))
@@ -361,11 +363,7 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
     let request = Request { scenario: !args.no_scenario, ..args.target.request(node_count)? };
     let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(0..=u64::from(u32::MAX)));
     let settings = resolved(system, request, args.draw_options.then_some(seed))?;
-    // A promise that is given takes the place of the system's, which may be too weak for the workload.
-    let has = |name| Workloads::spoken(system, &settings, node_count).any(|spoken| spoken.name() == name);
-    if args.promise.is_none() || !has(workload.name()) {
-        has_workload(system, &settings, node_count, workload)?;
-    }
+    has_workload(system, &settings, node_count, workload, args.promise)?;
     let lacks = &system.description_in(&settings, node_count).lacks;
     let planned_workload = match scenario.filter(|scenario| scenario.workload == workload.name()) {
         Some(scenario) => args.workload_options.or(&scenario.workload_options)?.resolve(workload, lacks)?,

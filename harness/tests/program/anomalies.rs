@@ -137,7 +137,8 @@ fn a_lock_whose_acquisition_is_lost_has_two_owners() {
             let told = |operation: &Value| {
                 let completion = &history[operation["completion_index"].as_u64().unwrap() as usize];
                 assert_eq!(completion["key"], anomaly["objects"][0]["name"], "{anomaly}");
-                (completion["f"] == "acquire" && completion["type"] == "ok").then(|| completion["process"].clone())
+                (completion["f"] == "acquire" && completion["type"] == "ok")
+                    .then(|| completion["process"].clone())
             };
             anomaly["operations"].as_array().unwrap().iter().filter_map(told).collect::<Vec<Value>>()
         });
@@ -150,7 +151,8 @@ fn a_lock_whose_acquisition_is_lost_has_two_owners() {
 /// Owners are paused for longer than their leases.
 fn a_lock_with_a_lease_may_have_two_owners() {
     let stage = Stage::set();
-    let line = "run store --nodes 3 --workload lock --ttl 50ms --faults partition,pause --time-limit 8 --seed 1";
+    let line =
+        "run store --nodes 3 --workload lock --ttl 50ms --faults partition,pause --time-limit 8 --seed 1";
     let run = stage.run(line, PATIENCE).exits(0);
     stage.assert_vanished();
     assert!(run.stdout.contains("tokens grow in the order of the acquisitions"), "{run}");

@@ -25,7 +25,10 @@ pub(crate) fn lost() -> Outcome<FencedMutex> {
 /// A definite [`RequestError`] if it does not say.
 pub(crate) fn token(asked: &FencedMutex) -> Result<i64, RequestError> {
     let unknown = || {
-        RequestError::definite(CauseKind::Rejected, "a release without the token of its acquisition: not sent")
+        RequestError::definite(
+            CauseKind::Rejected,
+            "a release without the token of its acquisition: not sent",
+        )
     };
     asked.fence.ok_or_else(unknown)
 }

@@ -53,7 +53,8 @@ impl LockMix {
     pub fn new(options: LockOptions, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(WORKLOAD_STREAM);
-        let active = (0..options.locks).map(|number| Active { number, doubtful: false, refusals: 0 }).collect();
+        let active =
+            (0..options.locks).map(|number| Active { number, doubtful: false, refusals: 0 }).collect();
         Self { options, rng, prefix: String::new(), active, begun: options.locks, held: Vec::new() }
     }
 
@@ -202,7 +203,8 @@ pub(super) mod tests {
         op_type: OpType,
         kind: Option<&'static str>,
     ) -> Event<FencedMutex> {
-        let error = |kind: &'static str| OpError { kind: Some(kind.into()), text: kind.to_owned(), saw: None };
+        let error =
+            |kind: &'static str| OpError { kind: Some(kind.into()), text: kind.to_owned(), saw: None };
         let error = kind.map(error).map(Box::new);
         Event { index: 0, time: 0, process: Process(process), op_type, action, node: None, error }
     }
@@ -212,7 +214,9 @@ pub(super) mod tests {
     }
 
     fn asked(mix: &mut LockMix, process: u64) -> FencedMutex {
-        let Next::Op(action) = mix.next(&context(process, 0)) else { panic!("there is always something to do") };
+        let Next::Op(action) = mix.next(&context(process, 0)) else {
+            panic!("there is always something to do")
+        };
         action
     }
 

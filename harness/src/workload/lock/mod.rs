@@ -80,11 +80,7 @@ Checked: does each lock have one owner at a time, and do its tokens grow? With -
     }
 
     /// Judges the operations on locks, by whether they were asked for with a lease.
-    fn judge(
-        operations: &[Operation<FencedMutex>],
-        _: &Question,
-        interrupt: &AtomicBool,
-    ) -> Judgement {
+    fn judge(operations: &[Operation<FencedMutex>], _: &Question, interrupt: &AtomicBool) -> Judgement {
         if operations.iter().any(|operation| operation.action.lease_ms.is_some()) {
             let report = check_fenced_lease(operations);
             let anomalies = report.verdict.anomalies().len();

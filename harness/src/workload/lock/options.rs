@@ -43,7 +43,12 @@ impl LockOptions {
         range("concurrency", &concurrency, concurrency > 1, "a lock needs an owner and another client")?;
         range("locks", &locks, (1..=1000).contains(&locks), "1 to 1000 locks")?;
         let fine = ttl_ms == 0 || (10..=86_400_000).contains(&ttl_ms);
-        range("ttl", &ttl_ms, fine, "10 ms to one day, or 0 for locks that are held until they are released")?;
+        range(
+            "ttl",
+            &ttl_ms,
+            fine,
+            "10 ms to one day, or 0 for locks that are held until they are released",
+        )?;
         let fine = |weight| (1..=1_000_000).contains(&weight);
         range("weight of acquires", &acquires, fine(acquires), "1 to 1000000")?;
         range("weight of releases", &releases, fine(releases), "1 to 1000000")

@@ -50,8 +50,7 @@ impl LockClient {
                 let absent = json!({
                     "key": key, "target": "CREATE", "result": "EQUAL", "create_revision": "0",
                 });
-                let request =
-                    ("/v3/kv/txn", json!({"compare": [absent], "success": [{"request_put": put}]}));
+                let request = ("/v3/kv/txn", json!({"compare": [absent], "success": [{"request_put": put}]}));
                 let read = |txn: Txn| match txn.succeeded {
                     true => Ok(lock::acquired(action, txn.revision()?)),
                     false => Ok(lock::taken()),
@@ -60,11 +59,11 @@ impl LockClient {
             }
             MutexOp::Release => {
                 let revision = lock::token(action)?.to_string();
-                let own =
-                    json!({"key": key, "target": "MOD", "result": "EQUAL", "mod_revision": revision});
+                let own = json!({"key": key, "target": "MOD", "result": "EQUAL", "mod_revision": revision});
                 let delete = json!({"request_delete_range": {"key": key}});
                 let request = ("/v3/kv/txn", json!({"compare": [own], "success": [delete]}));
-                let read = |txn: Txn| Ok(if txn.succeeded { Outcome::Ok(action.clone()) } else { lock::lost() });
+                let read =
+                    |txn: Txn| Ok(if txn.succeeded { Outcome::Ok(action.clone()) } else { lock::lost() });
                 self.0.ask(request, deadline, read).await
             }
         }

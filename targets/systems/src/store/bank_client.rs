@@ -51,8 +51,7 @@ impl BankClient {
                 let command: Vec<String> =
                     std::iter::once(Ok("MGET".to_owned())).chain(keys).collect::<Result<_, _>>()?;
                 let command = [command];
-                let read =
-                    |replies: &[BytesFrame]| bank::balances(accounts, &stored(all_read(replies)?)?);
+                let read = |replies: &[BytesFrame]| bank::balances(accounts, &stored(all_read(replies)?)?);
                 let balances = self.session.ask_all(&words(&command), deadline, read).await?;
                 Ok(Outcome::Ok(Bank::Read(Reading::Answered(balances))))
             }

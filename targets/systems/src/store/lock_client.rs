@@ -154,7 +154,8 @@ impl Held {
     fn read(value: &[u8]) -> Result<Self, RequestError> {
         let read = || {
             let text = std::str::from_utf8(value).ok()?;
-            let (token, until) = text.split_once(' ').map_or((text, None), |(token, until)| (token, Some(until)));
+            let (token, until) =
+                text.split_once(' ').map_or((text, None), |(token, until)| (token, Some(until)));
             Some(Self { token: token.parse().ok()?, until_ms: until.map(str::parse).transpose().ok()? })
         };
         read().ok_or_else(|| RequestError::open(CauseKind::Unreadable, "a lock that no client here wrote"))

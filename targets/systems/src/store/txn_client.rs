@@ -23,9 +23,9 @@
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use duress_history::Scalar;
 use duress_history::txn::{Act, Answer, Elements, Held, Micro, Txn};
-use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
 use tokio::time::Instant;
 

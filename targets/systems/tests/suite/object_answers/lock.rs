@@ -23,7 +23,8 @@ mod store {
 
     fn whole(bytes: &[u8]) -> bool {
         let reads = bytes.windows(4).any(|word| word == b"MGET");
-        bytes.ends_with(b"EXEC\r\n") || reads && (bytes.ends_with(b"fence\r\n") || bytes.ends_with(b"\r\nl\r\n"))
+        bytes.ends_with(b"EXEC\r\n")
+            || reads && (bytes.ends_with(b"fence\r\n") || bytes.ends_with(b"\r\nl\r\n"))
     }
 
     /// Returns the replies in these words.
