@@ -206,10 +206,8 @@ impl Evidence {
             }
             Self::Started { nodes } => live(nodes) && !nodes.is_empty(),
             Self::Resumed { nodes } => !nodes.is_empty() && nodes.iter().all(NodeResumed::goes_on),
-            Self::Throttled { nodes } => nodes.iter().all(NodeShare::is_kept),
-            Self::Unthrottled { nodes, resumed } => {
-                nodes.iter().all(NodeShare::is_kept) && resumed.iter().all(NodeResumed::goes_on)
-            }
+            Self::Throttled { nodes } => shares(nodes),
+            Self::Unthrottled { nodes, resumed } => shares(nodes) && resumed.iter().all(NodeResumed::goes_on),
             Self::Shaped { links, cut, touches, probes } => {
                 let met = match touches {
                     Touches::Every => probes.met == probes.links,
@@ -270,6 +268,11 @@ impl Evidence {
 
 fn every() -> Touches {
     Touches::Every
+}
+
+/// Returns whether nodes had no more of the processor than their shares, as far as they had processes; at least one did.
+fn shares(nodes: &[NodeShare]) -> bool {
+    nodes.iter().any(|node| node.holds >= NodeShare::HOLDS_MIN) && nodes.iter().all(NodeShare::is_kept)
 }
 
 /// Returns whether each of the nodes has a process.

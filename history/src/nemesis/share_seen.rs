@@ -25,11 +25,11 @@ impl NodeShare {
     /// The fewest holds that show a share: one is a pause.
     pub const HOLDS_MIN: u64 = 2;
 
-    /// Whether the node had no more than its share, a hundredth of the holds aside.
+    /// Whether the node had no more than its share, a hundredth of the holds aside. One without processes had none.
     #[must_use]
     pub fn is_kept(&self) -> bool {
         let [held, ran, percent] = [self.held_us, self.ran_us, u64::from(self.percent)].map(u128::from);
-        self.holds >= Self::HOLDS_MIN && held * percent * 101 >= ran * 100_u128.saturating_sub(percent) * 100
+        held * percent * 101 >= ran * 100_u128.saturating_sub(percent) * 100
     }
 }
 

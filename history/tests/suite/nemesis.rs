@@ -3,8 +3,8 @@
 use duress_history::nemesis::{
     Agreement, ClockAsked, ClockSeen, CommandSeen, ComparedObject, Comparison, CopySeen, CutFile, Difference,
     DiskProbe, DiskSeen, Evidence, FaultName, FlippedBit, LastingFault, LinkReturn, NodeClock, NodeDisk,
-    NodeProcesses, NodeResumed, NodeReturn, NodeShare, Occasion, PacketsSeen, ProcessClock, Recovery, Return, Touches,
-    Undone, Unjudged, UnpatchedProcess,
+    NodeProcesses, NodeResumed, NodeReturn, NodeShare, Occasion, PacketsSeen, ProcessClock, Recovery, Return,
+    Touches, Undone, Unjudged, UnpatchedProcess,
 };
 use duress_history::register::Register;
 use duress_history::{History, NemesisAct, NemesisEvent, NodeId, edn, jsonl};
