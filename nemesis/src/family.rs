@@ -90,7 +90,7 @@ const ENTRIES: [Entry; 9] = [
     Entry {
         family: Family::Resources,
         name: "resources",
-        does: "leaves the processes of the chosen nodes a share of the processor: all of them are stopped for the rest of the time, ten times a second",
+        does: "leaves the processes of the chosen nodes a share of the processor: all of them are stopped for the rest of the time, about ten times a second",
         evidence: "every thread of the node is in state T, or in D and stops before it goes on, for the rest of the time that was watched",
         heals: "SIGCONT for good: no thread is in state T, and the processes use a processor again",
     },

@@ -37,6 +37,6 @@ impl fmt::Display for NodeShare {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { node, percent, holds, held_us, ran_us } = self;
         let [held, all] = [*held_us, held_us + ran_us].map(|us| us / 1000);
-        write!(f, "{node} was held for {held} of {all} ms, {holds} times, to run for {percent} %")
+        write!(f, "{node} was held {holds} times, for {held} of {all} ms, to leave it {percent} %")
     }
 }

@@ -211,18 +211,18 @@ fn a_node_that_was_killed_has_its_share_again_when_it_is_started(allowed: &Allow
 /// A signal to stop ends the tracer's hold on a program, which is then not made to follow the clock.
 fn a_node_with_a_clock_starts_while_it_has_a_share(allowed: &Allowed) {
     let mut stage = Stage::set(allowed, Needs::Clocks);
-    stage.inject(1, "resources:cpu=1%@n1").expect("a share");
-    for id in 2..12 {
+    stage.inject(1, "resources:cpu=50%@n1").expect("a share");
+    for id in 2..40 {
         stage.inject(id, "kill:n1").expect("a kill");
         stage.heal(id);
     }
-    let refused = stage.inject(12, "clock:bump=-5s@n1").expect_err("its processes are taken");
+    let refused = stage.inject(40, "clock:bump=-5s@n1").expect_err("its processes are taken");
     assert!(matches!(refused, NemesisError::ProcessesTaken { by: 1, .. }), "{refused:?}");
     stage.heal(1);
-    stage.inject(13, "clock:bump=-5s@n1").expect("a step");
-    let refused = stage.inject(14, "resources:cpu=1%@n1").expect_err("its clock is moved");
-    assert!(matches!(refused, NemesisError::ProcessesTaken { by: 13, .. }), "{refused:?}");
-    stage.heal(13);
+    stage.inject(41, "clock:bump=-5s@n1").expect("a step");
+    let refused = stage.inject(42, "resources:cpu=50%@n1").expect_err("its clock is moved");
+    assert!(matches!(refused, NemesisError::ProcessesTaken { by: 41, .. }), "{refused:?}");
+    stage.heal(41);
     stage.close();
 }
 
