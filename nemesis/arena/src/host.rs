@@ -26,8 +26,9 @@ pub struct Host {
     namespace: Arc<File>,
     /// Identifies the namespace among those of all processes.
     inode: u64,
-    /// Held while a process is being started: a signal to stop would end the tracer's hold on it.
-    starting: Mutex<()>,
+    /// How many processes were started on it. Held while one is being started: a signal to stop would end the tracer's hold on
+    /// it.
+    starts: Mutex<u64>,
 }
 
 impl Host {
@@ -55,7 +56,7 @@ impl Host {
             address: spec.address,
             namespace: Arc::new(namespace),
             inode,
-            starting: Mutex::new(()),
+            starts: Mutex::new(0),
         };
         Ok((host, port))
     }
@@ -147,9 +148,9 @@ impl Host {
         Ok(procfs::network_namespace(pid)? == Some(self.inode))
     }
 
-    /// Waits until no process is being started, and lets none be until the guard is dropped.
-    pub(super) fn starting(&self) -> MutexGuard<'_, ()> {
-        self.starting.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits until no process is being started, and lets none be until the guard is dropped. Returns how many were started.
+    pub(super) fn starts(&self) -> MutexGuard<'_, u64> {
+        self.starts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the namespace itself, for a child to enter.

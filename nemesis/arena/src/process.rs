@@ -206,7 +206,8 @@ impl NodeProcess {
         clock: Option<(&Tracer, &ClockPage)>,
     ) -> Result<Self, SpawnError> {
         let name = || host.name().clone();
-        let no_stop = host.starting();
+        let mut starts = host.starts();
+        *starts += 1;
         let output = |path: &PathBuf| {
             let file = OpenOptions::new().append(true).create(true).open(path);
             file.map_err(|source| SpawnError::Output { host: name(), path: path.clone(), source })
@@ -242,7 +243,7 @@ impl NodeProcess {
         };
         let started = Instant::now();
         let pid = Pid::from_raw(child.id().cast_signed());
-        drop(no_stop);
+        drop(starts);
         Ok(Self { host, child, pid, started, stop: spec.stop })
     }
 

@@ -30,7 +30,8 @@ pub struct Throttle {
     thread: Option<JoinHandle<Result<(), ControlError>>>,
 }
 
-/// The account of a throttle, over its complete rounds: the processes run, and are then held for as long as the share demands.
+/// The account of a throttle, over its rounds: the processes run, and are then held for as long as the share demands. A round whose
+/// hold did not end, or in whose hold the host was started again, does not count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ThrottleAccount {
     /// How many times every thread was seen stopped, both at the beginning of a hold and at its end.
@@ -131,12 +132,21 @@ impl Shared {
     }
 }
 
-/// Stops everything on the host; returns whether there was anything, once every thread was seen stopped.
-fn hold(host: &Host) -> Result<bool, ControlError> {
-    let _no_start = host.starting();
+/// Stops everything on the host. Returns once every thread was seen stopped.
+fn hold(host: &Host) -> Result<Hold, ControlError> {
+    let starts = host.starts();
     let (pids, _) =
         Control::begin("throttle", host, DEADLINE).signal_until(Signal::SIGSTOP, ThreadState::is_held)?;
-    Ok(pids > 0)
+    Ok(Hold { pids, starts: *starts, at: Instant::now() })
+}
+
+/// A hold of everything on a host.
+struct Hold {
+    /// The number of processes.
+    pids: usize,
+    /// How many processes had been started there.
+    starts: u64,
+    at: Instant,
 }
 
 /// Lets a host whose processes are held run and holds it again, over and over, until it is told to stop; the processes are held
@@ -150,18 +160,21 @@ fn turn_by_turn(
     account: &Shared,
     stopped: &Receiver<()>,
 ) -> Result<(), ControlError> {
-    let mut round = Round { present: false, ran: Duration::ZERO, held_at: Instant::now() };
+    // The first hold has no run before it, and does not count.
+    let mut round: Option<(Duration, Hold)> = None;
     let mut lasts = PERIOD * (100 - percent) / 100;
     loop {
         if stopped.recv_timeout(lasts) != Err(RecvTimeoutError::Timeout) {
             return Ok(());
         }
         let control = Control::begin("throttle", host, DEADLINE);
-        let held = round.held_at.elapsed();
-        if round.present {
-            let stayed = control.is_held()?;
+        if let Some((ran, hold)) = round
+            && hold.pids > 0
+            && hold.starts == *host.starts()
+        {
+            let (held, stayed) = (hold.at.elapsed(), control.is_held()?);
             let mut account = account.lock();
-            account.ran += round.ran;
+            account.ran += ran;
             if stayed {
                 account.holds += 1;
                 account.held += held;
@@ -174,19 +187,12 @@ fn turn_by_turn(
         control.send_all(Signal::SIGCONT)?;
         let ran_at = Instant::now();
         let told = stopped.recv_timeout(PERIOD * percent / 100);
-        let present = hold(host)?;
-        round = Round { present, ran: ran_at.elapsed(), held_at: Instant::now() };
+        let hold = hold(host)?;
+        let ran = hold.at - ran_at;
         if told != Err(RecvTimeoutError::Timeout) {
             return Ok(());
         }
-        lasts = round.ran * (100 - percent) / percent;
+        lasts = ran * (100 - percent) / percent;
+        round = Some((ran, hold));
     }
-}
-
-/// A run and the hold that follows it.
-struct Round {
-    /// Whether any process was there to be held.
-    present: bool,
-    ran: Duration,
-    held_at: Instant,
 }

@@ -8,6 +8,7 @@ use duress_history::nemesis::DiskSeen;
 use duress_nemesis::nemesis::{Injected, NemesisError, Restart};
 use duress_nemesis::{Evidence, Proof, RoleMap};
 
+use crate::probes::processes::{is_stopped, states};
 use crate::probes::resources::stopped_share;
 use crate::program::{DISK_FAILED, FAREWELL};
 use crate::stage::{Allowed, Needs, Stage, name, wait_until};
@@ -198,7 +199,9 @@ fn a_node_with_a_share_of_the_processor_is_left_alone(allowed: &Allowed) {
 
 fn a_node_that_was_killed_has_its_share_again_when_it_is_started(allowed: &Allowed) {
     let mut stage = Stage::set(allowed, Needs::Nothing);
-    stage.inject(1, "resources:cpu=20%@n1").expect("a share");
+    stage.inject(1, "resources:cpu=2%@n1").expect("a share");
+    // Started while it is to be held, it runs until it is to be held again.
+    wait_until("it is stopped", || is_stopped(&states(&stage, &name("n1"))));
     stage.inject(2, "kill:n1").expect("a kill");
     stage.heal(2);
     let share = stopped_share(&stage, &name("n1"), Duration::from_secs(1));

@@ -5,7 +5,7 @@ mod clocks;
 mod disks;
 mod packets;
 mod partitions;
-mod processes;
+pub mod processes;
 pub mod resources;
 
 use std::sync::Arc;

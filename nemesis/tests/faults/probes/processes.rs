@@ -71,7 +71,7 @@ fn listed(struck: &BTreeSet<NodeId>, _: usize) -> bool {
 }
 
 /// Returns the states of all threads of all processes on a host, as /proc has them.
-pub(super) fn states(stage: &Stage, node: &NodeId) -> Vec<char> {
+pub fn states(stage: &Stage, node: &NodeId) -> Vec<char> {
     let namespace = |path: &str| fs::read_link(path).ok();
     let host = stage.host(node).enter(|| namespace("/proc/thread-self/ns/net"));
     let host = host.expect("a host can be entered").expect("a thread has a namespace");
@@ -101,7 +101,7 @@ fn is_gone(states: &[char]) -> bool {
     states.iter().all(|state| matches!(state, 'Z' | 'X'))
 }
 
-pub(super) fn is_stopped(states: &[char]) -> bool {
+pub fn is_stopped(states: &[char]) -> bool {
     !states.is_empty() && states.iter().all(|state| *state == 'T')
 }
 
