@@ -4,7 +4,8 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use rand::{Rng, RngExt};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::variant::{Kind, RESOURCES, Row};
 
@@ -14,7 +15,8 @@ use crate::variant::{Kind, RESOURCES, Row};
 pub enum ResourceEffect {
     /// They have the processor for a share of the time only.
     Cpu {
-        /// The share, in percent.
+        /// The share, in percent, from 1 to 95.
+        #[serde(deserialize_with = "percent")]
         percent: u8,
     },
 }
@@ -24,6 +26,17 @@ impl ResourceEffect {
     const PERCENT: RangeInclusive<u8> = 1..=95;
     /// The shares that are drawn.
     const DRAWN: RangeInclusive<u8> = 5..=30;
+}
+
+/// Reads a share of a handwritten schedule.
+fn percent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    let percent = u8::deserialize(deserializer)?;
+    let known = ResourceEffect::PERCENT;
+    if known.contains(&percent) {
+        return Ok(percent);
+    }
+    let (least, most) = (known.start(), known.end());
+    Err(D::Error::custom(format!("a share of {percent} % cannot be had: give {least} to {most}")))
 }
 
 impl Kind for ResourceEffect {
@@ -58,6 +71,21 @@ impl fmt::Display for ResourceEffect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cpu { percent } => write!(f, "{}={percent}%", self.name()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_a_schedule_is_one_that_can_be_had() {
+        let read = |percent: u8| serde_json::from_str(&format!("{{\"cpu\": {{\"percent\": {percent}}}}}"));
+        assert_eq!(read(95).ok(), Some(ResourceEffect::Cpu { percent: 95 }));
+        for percent in [0, 96] {
+            let refused: Result<ResourceEffect, _> = read(percent);
+            assert!(refused.is_err_and(|error| error.to_string().contains("give 1 to 95")), "{percent}");
         }
     }
 }

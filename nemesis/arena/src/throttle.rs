@@ -170,17 +170,19 @@ fn turn_by_turn(
         let control = Control::begin("throttle", host, DEADLINE);
         if let Some((ran, hold)) = round
             && hold.pids > 0
-            && hold.starts == *host.starts()
         {
             let (held, stayed) = (hold.at.elapsed(), control.is_held()?);
-            let mut account = account.lock();
-            account.ran += ran;
-            if stayed {
-                account.holds += 1;
-                account.held += held;
-            } else {
-                // Another program let them continue.
-                account.ran += held;
+            // Looked at last: a start after the first look may have come before the second.
+            if hold.starts == *host.starts() {
+                let mut account = account.lock();
+                account.ran += ran;
+                if stayed {
+                    account.holds += 1;
+                    account.held += held;
+                } else {
+                    // Another program let them continue.
+                    account.ran += held;
+                }
             }
         }
         account.changed.notify_all();
