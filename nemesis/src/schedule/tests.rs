@@ -201,6 +201,7 @@ fn a_process_is_ended_or_stopped_by_one_fault_at_a_time() {
             "partition,kill,pause,restart,story",
             "all",
             "kill:n1+n2,pause:all,restart:leader,disk:power-loss",
+            "kill:majority,resources:cpu=10%@majority",
         ] {
             let faults = expanded(mix, seed, |_| {}).expect("expands");
             for now in moments(&faults) {
@@ -219,6 +220,18 @@ fn a_process_is_ended_or_stopped_by_one_fault_at_a_time() {
                 let count: usize = of_chance.map(|targets| targets.count()).sum();
                 assert!(count <= NODES, "seed {seed}, {mix}: {now:?}");
             }
+        }
+    }
+}
+
+#[test]
+fn no_clock_moves_while_a_process_is_stopped() {
+    for seed in 0..20 {
+        let faults = expanded("clock,pause,resources", seed, |_| {}).expect("expands");
+        for now in moments(&faults) {
+            let any = |family| now.iter().any(|fault| fault.fault.family() == family && !fault.is_open());
+            let stopped = any(Family::Pause) || any(Family::Resources);
+            assert!(!(any(Family::Clock) && stopped), "seed {seed}: {now:?}");
         }
     }
 }
