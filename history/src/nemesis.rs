@@ -28,6 +28,7 @@ mod evidence;
 mod packet_seen;
 mod process_seen;
 mod recovery;
+mod share_seen;
 mod wire;
 
 use std::fmt;
@@ -42,6 +43,7 @@ pub use evidence::{Evidence, Proof};
 pub use packet_seen::{PacketsSeen, Touches};
 pub use process_seen::{NodeProcesses, NodeResumed};
 pub use recovery::{LinkReturn, NodeReturn, Recovery, Return, Unjudged};
+pub use share_seen::NodeShare;
 
 use crate::node::NodeId;
 

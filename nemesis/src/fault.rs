@@ -10,6 +10,7 @@ use crate::disk_fault::{DiskEffect, TargetState};
 use crate::family::Family;
 use crate::packet::PacketEffect;
 use crate::partition::{Cut, PartitionShape};
+use crate::resource_fault::ResourceEffect;
 use crate::role::Role;
 use crate::selector::{Relation, Targets};
 use crate::variant::Kind;
@@ -61,6 +62,13 @@ pub enum Fault {
         /// The nodes whose disks fail.
         targets: Targets,
     },
+    /// Takes resources of the machine away from nodes.
+    Resources {
+        /// The effect on the nodes.
+        effect: ResourceEffect,
+        /// The nodes.
+        targets: Targets,
+    },
     /// Strikes nodes of a cluster that already runs, by the user's own commands.
     Command {
         /// The name that the manifest gives it.
@@ -84,6 +92,7 @@ impl Fault {
             Self::Restart { .. } => Family::Restart,
             Self::Clock { .. } => Family::Clock,
             Self::Disk { .. } => Family::Disk,
+            Self::Resources { .. } => Family::Resources,
             Self::Command { .. } => Family::Command,
         }
     }
@@ -97,6 +106,7 @@ impl Fault {
             Self::Packet { effect, .. } => Some(effect.name()),
             Self::Clock { effect, .. } => Some(effect.name()),
             Self::Disk { effect, .. } => Some(effect.name()),
+            Self::Resources { effect, .. } => Some(effect.name()),
             Self::Kill { .. } | Self::Pause { .. } | Self::Restart { .. } | Self::Command { .. } => None,
         }
     }
@@ -113,6 +123,7 @@ impl Fault {
             | Self::Restart { targets }
             | Self::Clock { targets, .. }
             | Self::Disk { targets, .. }
+            | Self::Resources { targets, .. }
             | Self::Command { targets, .. } => Some(targets),
         }
     }
@@ -140,6 +151,7 @@ impl Fault {
             | Self::Restart { targets }
             | Self::Clock { targets, .. }
             | Self::Disk { targets, .. }
+            | Self::Resources { targets, .. }
             | Self::Command { targets, .. } => Some(targets),
         }
     }
@@ -167,7 +179,11 @@ impl Fault {
     pub fn needs_live_nodes(&self) -> bool {
         match self {
             Self::Partition { .. } | Self::Packet { .. } => false,
-            Self::Kill { .. } | Self::Pause { .. } | Self::Restart { .. } | Self::Clock { .. } => true,
+            Self::Kill { .. }
+            | Self::Pause { .. }
+            | Self::Restart { .. }
+            | Self::Clock { .. }
+            | Self::Resources { .. } => true,
             // One command at a time has a node: another may undo what it did.
             Self::Command { .. } => true,
             Self::Disk { effect, .. } => {
@@ -183,8 +199,12 @@ impl Fault {
         match self {
             Self::Kill { .. } | Self::Pause { .. } | Self::Restart { .. } => true,
             Self::Disk { effect, .. } => effect.target_state() == TargetState::DeadNode,
-            // A command may do more than stop the node.
-            Self::Partition { .. } | Self::Packet { .. } | Self::Clock { .. } | Self::Command { .. } => false,
+            // A command may do more than stop the node, and a slow leader holds up the others.
+            Self::Partition { .. }
+            | Self::Packet { .. }
+            | Self::Clock { .. }
+            | Self::Resources { .. }
+            | Self::Command { .. } => false,
         }
     }
 
@@ -216,6 +236,7 @@ impl fmt::Display for Fault {
             Self::Restart { targets } => write!(f, "restart {targets}"),
             Self::Clock { effect, targets } => write!(f, "clock {effect} on {targets}"),
             Self::Disk { effect, targets } => write!(f, "disk {effect} on {targets}"),
+            Self::Resources { effect, targets } => write!(f, "resources {effect} on {targets}"),
             Self::Command { name, targets, .. } => write!(f, "command {name} on {targets}"),
         }
     }

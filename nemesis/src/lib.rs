@@ -3,8 +3,8 @@
 //! In reading order:
 //! - [`Family`]: the kinds of fault; [`variants`]: the table of their variants;
 //! - [`FaultSpec`]: an item of the fault mix of the command line; [`PartitionShape`], [`packet`],
-//!   [`clock_fault`], [`disk_fault`], [`selector`], [`trigger`]: its parts; [`Role`], [`RoleMap`]: the roles of
-//!   nodes; [`Story`]: faults that belong together;
+//!   [`clock_fault`], [`disk_fault`], [`resource_fault`], [`selector`], [`trigger`]: its parts; [`Role`],
+//!   [`RoleMap`]: the roles of nodes; [`Story`]: faults that belong together;
 //! - [`Fault`]: a fault as data; [`schedule`]: a mix expanded into timed faults, from a seed, within the
 //!   tolerance of the target: [`LossLimit`], [`clock_bound`];
 //! - [`cluster`]: the processes of the system under test; [`commands`]: the faults of one that already runs;
@@ -22,6 +22,7 @@ pub mod commands;
 pub mod disk_fault;
 pub mod nemesis;
 pub mod packet;
+pub mod resource_fault;
 pub mod schedule;
 pub mod selector;
 pub mod trigger;

@@ -47,9 +47,11 @@ pub(crate) fn lost(fault: &Fault, nodes: &[NodeId]) -> usize {
         // The smaller side counts as disabled.
         Fault::Partition { cut: Cut::Isolate(_), .. } => targets.min(nodes.len() - targets),
         Fault::Packet { .. } | Fault::Clock { .. } | Fault::Command { disables: false, .. } => 0,
+        // A node with a share of the processor may be as good as stopped.
         Fault::Kill { .. }
         | Fault::Pause { .. }
         | Fault::Restart { .. }
+        | Fault::Resources { .. }
         | Fault::Command { disables: true, .. } => targets,
         Fault::Disk { effect, .. } => {
             let away = effect.target_state() == TargetState::DeadNode
@@ -77,6 +79,7 @@ mod tests {
 
     use super::*;
     use crate::partition::PartitionShape;
+    use crate::resource_fault::ResourceEffect;
     use crate::selector::Targets;
 
     fn names(count: usize) -> Vec<NodeId> {
@@ -97,6 +100,12 @@ mod tests {
         assert_eq!(lost(PartitionShape::IsolateLeader), 1);
         assert_eq!(lost(PartitionShape::LeaderInMinority), 2);
         assert_eq!(lost(PartitionShape::Clients), 0);
+    }
+
+    #[test]
+    fn a_node_with_a_share_of_the_processor_counts_as_stopped() {
+        let effect = ResourceEffect::Cpu { percent: 10 };
+        assert_eq!(lost(&Fault::Resources { effect, targets: Targets::Nodes(names(2)) }, &names(3)), 2);
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod command_faults;
 mod disks;
 mod networks;
 mod processes;
+mod resources;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitStatus;
@@ -16,6 +17,7 @@ use duress_history::nemesis::{Evidence, LinkReturn, NodeProcesses, Proof};
 
 use self::clocks::MovedClock;
 use self::disks::HealedDisk;
+use self::resources::ThrottledNode;
 use crate::clock_fault::ClockEffect;
 use crate::cluster::{Cluster, ClusterError, Ending};
 use crate::commands::{CommandError, FaultCommands};
@@ -25,11 +27,14 @@ use crate::links::Links;
 use crate::loss::outside_the_largest_view;
 use crate::packet::PacketEffect;
 use crate::partition::{self, Cut, Link};
+use crate::resource_fault::ResourceEffect;
 use crate::role::{Role, RoleMap};
 use crate::selector::Targets;
 use duress_arena::clock::{ClockPage, ClockPageError, Strobe, StrobeError, TracerError};
 use duress_arena::disk::DiskError;
-use duress_arena::{ControlError, LinkCounters, NodeProcess, Pid, ProbeOutcome, Switch, SwitchError};
+use duress_arena::{
+    ControlError, LinkCounters, NodeProcess, Pid, ProbeOutcome, Switch, SwitchError, ThrottleError,
+};
 
 /// The time that a signal may take to affect every process of a node.
 const SIGNAL_DEADLINE: Duration = Duration::from_secs(15);
@@ -105,6 +110,25 @@ pub enum NemesisError {
         #[source]
         source: TracerError,
     },
+    /// Another fault stops the node's processes, or must find them running to observe them.
+    #[error(
+        "the processes of node {node} are taken by fault {by} already, and one fault at a time can stop them"
+    )]
+    ProcessesTaken {
+        /// The node.
+        node: NodeId,
+        /// The fault that has them.
+        by: u32,
+    },
+    /// A node's share of the processor could not be taken away or given back.
+    #[error("failed to throttle node {node}")]
+    Throttle {
+        /// The node.
+        node: NodeId,
+        /// Why.
+        #[source]
+        source: ThrottleError,
+    },
     /// The fault was injected, but nothing shows that it took hold.
     #[error("the fault \"{fault}\" left no evidence: {evidence}")]
     NoEvidence {
@@ -177,6 +201,8 @@ enum Active {
     Clock { clocks: Vec<MovedClock> },
     /// The nodes whose disks were struck, and those of them that have ended because of it.
     Disk { effect: DiskEffect, nodes: Vec<NodeId>, ended: Vec<NodeId> },
+    /// The nodes that have a share of the processor.
+    Throttle { nodes: Vec<ThrottledNode> },
     /// The commands, the nodes that they strike, and whether those cannot serve meanwhile.
     Command { name: String, nodes: Vec<NodeId>, disables: bool },
 }
@@ -332,6 +358,7 @@ impl Nemesis {
             }
             Fault::Pause { targets: chosen } => {
                 let nodes = targets(chosen);
+                self.refuse_stopped(&nodes, |active| matches!(active, Active::Throttle { .. }))?;
                 let paused = self.pids(&nodes)?;
                 self.active.insert(id, (fault.clone(), Active::Pause { nodes: paused }));
                 let (nodes, since) = self.pause(&nodes)?;
@@ -339,6 +366,7 @@ impl Nemesis {
             }
             Fault::Clock { effect, targets: chosen } => {
                 let nodes = targets(chosen);
+                self.refuse_stopped(&nodes, |active| matches!(active, Active::Throttle { .. }))?;
                 self.inject_clock(id, fault, *effect, &nodes)?
             }
             Fault::Disk { effect, targets: chosen } => {
@@ -349,6 +377,10 @@ impl Nemesis {
                 let active = Active::Disk { effect: *effect, nodes: nodes.clone(), ended: Vec::new() };
                 self.active.insert(id, (fault.clone(), active));
                 self.strike_disks(*effect, &nodes)?
+            }
+            Fault::Resources { effect: ResourceEffect::Cpu { percent }, targets: chosen } => {
+                let nodes = targets(chosen);
+                self.throttle(id, fault, *percent, &nodes)?
             }
             Fault::Command { name, disables, targets: chosen } => {
                 let nodes = targets(chosen);
@@ -396,6 +428,7 @@ impl Nemesis {
             Active::Disk { effect, nodes, ended } => {
                 (self.heal_disks(id, effect, nodes, ended)?, Instant::now(), Vec::new())
             }
+            Active::Throttle { nodes } => (self.unthrottle(nodes)?, Instant::now(), Vec::new()),
             Active::Command { ref name, ref nodes, .. } => match self.heal_command(id, name, nodes) {
                 Ok(evidence) if evidence.proves() != Proof::Missing => (evidence, Instant::now(), Vec::new()),
                 failed => {
@@ -422,6 +455,7 @@ impl Nemesis {
             }
             Active::Pause { nodes } => nodes.iter().map(|(node, _)| node.clone()).collect(),
             Active::Clock { clocks } => clocks.iter().map(|clock| clock.node.clone()).collect(),
+            Active::Throttle { nodes } => nodes.iter().map(|one| one.node.clone()).collect(),
         }
     }
 
@@ -439,7 +473,11 @@ impl Nemesis {
                 outside_the_largest_view(&links, &self.nodes).into_iter().collect()
             }
             Active::Command { nodes, disables: true, .. } => nodes.clone(),
-            Active::Packet { .. } | Active::Clock { .. } | Active::Command { .. } => Vec::new(),
+            // A node with a share of the processor still serves, if slowly: no other has to take over.
+            Active::Throttle { .. }
+            | Active::Packet { .. }
+            | Active::Clock { .. }
+            | Active::Command { .. } => Vec::new(),
         }
     }
 
@@ -451,6 +489,7 @@ impl Nemesis {
         let taken = taken.flat_map(|active| match active {
             // Whatever it does to its nodes, another command may undo it.
             Active::Command { nodes, .. } => nodes.clone(),
+            Active::Throttle { .. } => self.touched(active),
             _ => self.away(active),
         });
         let mut down: Vec<NodeId> = taken.collect();

@@ -13,6 +13,7 @@ use crate::disk_fault::DiskEffect;
 use crate::family::Family;
 use crate::packet::PacketEffect;
 use crate::partition::PartitionShape;
+use crate::resource_fault::ResourceEffect;
 use crate::selector::Selector;
 use crate::story::Story;
 use crate::trigger::Event;
@@ -44,6 +45,8 @@ pub enum Wanted {
     Clock(Option<ClockEffect>, Option<Selector>),
     /// This effect on the disks of these nodes.
     Disk(Option<DiskEffect>, Option<Selector>),
+    /// This effect on the processes of these nodes.
+    Resources(Option<ResourceEffect>, Option<Selector>),
     /// The user's own commands of this name, on these nodes.
     Command(Option<String>, Option<Selector>),
     /// Several faults that belong together.
@@ -65,6 +68,7 @@ impl FaultSpec {
             Wanted::Restart(_) => Family::Restart,
             Wanted::Clock(..) => Family::Clock,
             Wanted::Disk(..) => Family::Disk,
+            Wanted::Resources(..) => Family::Resources,
             Wanted::Command(..) => Family::Command,
             Wanted::Story(_) => return None,
         })
@@ -79,6 +83,7 @@ impl FaultSpec {
             | Wanted::Packet(_, selector)
             | Wanted::Clock(_, selector)
             | Wanted::Disk(_, selector)
+            | Wanted::Resources(_, selector)
             | Wanted::Command(_, selector) => selector.as_ref(),
             Wanted::Story(_) => None,
         }
@@ -95,6 +100,7 @@ impl FaultSpec {
             }
             Wanted::Clock(effect, _) => effect.as_ref().map(Kind::name),
             Wanted::Disk(effect, _) => effect.as_ref().map(Kind::name),
+            Wanted::Resources(effect, _) => effect.as_ref().map(Kind::name),
             Wanted::Command(..) | Wanted::Story(_) => None,
         };
         self.family()?.variants().find(|variant| Some(variant.name) == name)
@@ -142,6 +148,7 @@ impl FaultSpec {
             Family::Restart => Wanted::Restart(None),
             Family::Clock => Wanted::Clock(None, None),
             Family::Disk => Wanted::Disk(None, None),
+            Family::Resources => Wanted::Resources(None, None),
             Family::Command => Wanted::Command(None, None),
         };
         Self { what, on: None }
@@ -266,6 +273,9 @@ impl FromStr for FaultSpec {
             Family::Restart => Wanted::Restart(selector(variant)?),
             Family::Clock => Wanted::Clock(parsed(variant, ClockEffect::parse, unknown)?, selector(nodes)?),
             Family::Disk => Wanted::Disk(parsed(variant, DiskEffect::parse, unknown)?, selector(nodes)?),
+            Family::Resources => {
+                Wanted::Resources(parsed(variant, ResourceEffect::parse, unknown)?, selector(nodes)?)
+            }
             Family::Command => Wanted::Command(variant.map(str::to_owned), selector(nodes)?),
         };
         Ok(Self { what, on })
@@ -280,6 +290,7 @@ impl fmt::Display for FaultSpec {
             Wanted::Packet(Some(effect), _) => write!(f, ":{effect}")?,
             Wanted::Clock(Some(effect), _) => write!(f, ":{effect}")?,
             Wanted::Disk(Some(effect), _) => write!(f, ":{effect}")?,
+            Wanted::Resources(Some(effect), _) => write!(f, ":{effect}")?,
             Wanted::Command(Some(name), _) => write!(f, ":{name}")?,
             Wanted::Story(Some(story)) => write!(f, ":{}", story.name())?,
             _ => {}
@@ -310,6 +321,7 @@ mod tests {
         let text = "partition,command,command:stop@leader,partition:one-way,partition:flapping=400ms,packet:loss=10%@clients,packet@c1,partition:one@role=controller,partition@old-leader,story,story:laggard,partition:n1+n3,kill:minority,kill:follower,\
                     pause:leader,pause:n2,restart:all,packet,packet:loss=10%,packet:delay=50ms@one,clock,\
                     clock:drift=20ms/s@leader,clock:bump=-2s,clock@n1,disk,disk:power-loss@all,disk:slow-fsync=20ms,\
+                    resources,resources:cpu=5%@leader,\
                     kill:leader@fsync=37,pause:role=log-0@leader-change,disk:power-loss@all@op=200,kill@log=elected leader";
         let mix = FaultSpec::parse_mix(text).expect("a good mix");
         let printed: Vec<String> = mix.iter().map(FaultSpec::to_string).collect();
@@ -346,6 +358,11 @@ mod tests {
             "kill@fsync=1@fsync=2",
             "disk@all@leader",
             "kill:role",
+            "resources:cpu",
+            "resources:cpu=0%",
+            "resources:cpu=96%",
+            "resources:cpu=10",
+            "resources:disk=10%",
         ] {
             assert!(FaultSpec::parse_mix(bad).is_err(), "{bad}");
         }

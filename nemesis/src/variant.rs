@@ -16,6 +16,7 @@ use crate::disk_fault::DiskEffect;
 use crate::family::Family;
 use crate::packet::PacketEffect;
 use crate::partition::PartitionShape;
+use crate::resource_fault::ResourceEffect;
 use crate::role;
 use crate::selector::Selector;
 
@@ -76,6 +77,7 @@ pub fn variants() -> &'static [Variant] {
             Family::Kill | Family::Pause | Family::Restart => erased::<Selector>(family),
             Family::Clock => erased::<ClockEffect>(family),
             Family::Disk => erased::<DiskEffect>(family),
+            Family::Resources => erased::<ResourceEffect>(family),
             // Manifests name these.
             Family::Command => Vec::new(),
         });
@@ -317,6 +319,13 @@ pub(crate) const DISKS: &[Row<DiskEffect>] = &{
     ]
 };
 
+pub(crate) const RESOURCES: &[Row<ResourceEffect>] = &[row(
+    ResourceEffect::Cpu { percent: 10 },
+    1,
+    &[],
+    "the node's processes run for this share of the time, and are stopped for the rest",
+)];
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -347,6 +356,7 @@ mod tests {
             drawn.insert(("packet", PacketEffect::draw(5, |_| true, &mut rng).name()));
             drawn.insert(("clock", ClockEffect::draw(5, |_| true, &mut rng).name()));
             drawn.insert(("disk", DiskEffect::draw(5, |_| true, &mut rng).name()));
+            drawn.insert(("resources", ResourceEffect::draw(5, |_| true, &mut rng).name()));
             drawn.insert(("partition", PartitionShape::draw(5, |_| true, &mut rng).name()));
             let small = PartitionShape::draw(3, |shape| *shape != PartitionShape::One, &mut rng);
             assert!(!matches!(small, PartitionShape::MajoritiesRing | PartitionShape::One), "{small}");

@@ -102,7 +102,7 @@ pub fn doctor() -> Result<Exit, Failure> {
         };
     }
     let _ = if fit {
-        let mut faults = vec!["partition", "packet", "kill", "pause", "restart"];
+        let mut faults = vec!["partition", "packet", "kill", "pause", "restart", "resources"];
         if found.ptrace.is_available() && cfg!(target_arch = "x86_64") {
             faults.push("clock");
         }

@@ -94,7 +94,7 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
         Family::Clock => !rests_on_clocks,
         // Without data of its own a node survives neither, and its messages may not bear being repeated.
         Family::Kill | Family::Restart | Family::Disk | Family::Packet => durable,
-        Family::Partition | Family::Pause | Family::Command => true,
+        Family::Partition | Family::Pause | Family::Resources | Family::Command => true,
     };
     let allowed: Vec<Family> = allowed.iter().copied().filter(fits).collect();
     let mut words = vec!["run".to_owned(), fixed.target.clone()];

@@ -19,6 +19,9 @@ pub const TESTS: &[Test] = &[
     ("outer_as_clients_begin", || strike(Family::Outer, Moment::ClientsBegin)),
     ("outer_during_a_fault", || strike(Family::Outer, Moment::FaultInForce)),
     ("outer_while_all_nodes_are_paused", || strike_during("pause:all", Family::Outer, Moment::FaultInForce)),
+    ("outer_while_all_nodes_are_stopped_in_turn", || {
+        strike_during("resources:cpu=10%@all", Family::Outer, Moment::FaultInForce);
+    }),
     ("outer_at_the_end", || strike(Family::Outer, Moment::Recovered)),
     ("init_during_a_fault", || strike(Family::Init, Moment::FaultInForce)),
     ("runner_as_it_starts", || strike(Family::Runner, Moment::Isolated)),

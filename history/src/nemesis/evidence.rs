@@ -9,6 +9,7 @@ use super::command_seen::CommandSeen;
 use super::disk_seen::NodeDisk;
 use super::packet_seen::{PacketsSeen, Touches};
 use super::process_seen::{NodeProcesses, NodeResumed};
+use super::share_seen::NodeShare;
 use crate::node::NodeId;
 
 /// The observations, recorded with the fault in the history.
@@ -123,6 +124,18 @@ pub enum Evidence {
         /// The resumed processes.
         nodes: Vec<NodeResumed>,
     },
+    /// Processes have the processor for a share of the time: every thread was stopped for the rest of it.
+    Throttled {
+        /// The share of each node.
+        nodes: Vec<NodeShare>,
+    },
+    /// Processes have the whole processor again: held a last time, they have been active since.
+    Unthrottled {
+        /// The share of each node while the fault was in force.
+        nodes: Vec<NodeShare>,
+        /// The resumed processes.
+        resumed: Vec<NodeResumed>,
+    },
     /// The fault's own command says that it is in force, and said before that it was not.
     Commanded {
         /// Its answers about each node.
@@ -156,6 +169,9 @@ impl Evidence {
             | Self::Started { nodes }
             | Self::Paused { nodes } => nodes.iter().map(|node| &node.node).collect(),
             Self::Resumed { nodes } => nodes.iter().map(|node| &node.node).collect(),
+            Self::Throttled { nodes } | Self::Unthrottled { nodes, .. } => {
+                nodes.iter().map(|node| &node.node).collect()
+            }
             Self::Commanded { nodes } | Self::Withdrawn { nodes } => {
                 nodes.iter().map(|node| &node.node).collect()
             }
@@ -190,6 +206,8 @@ impl Evidence {
             }
             Self::Started { nodes } => live(nodes) && !nodes.is_empty(),
             Self::Resumed { nodes } => !nodes.is_empty() && nodes.iter().all(NodeResumed::goes_on),
+            Self::Throttled { nodes } => shares(nodes),
+            Self::Unthrottled { nodes, resumed } => shares(nodes) && resumed.iter().all(NodeResumed::goes_on),
             Self::Shaped { links, cut, touches, probes } => {
                 let met = match touches {
                     Touches::Every => probes.met == probes.links,
@@ -235,6 +253,7 @@ impl Evidence {
             | Self::Ended { nodes }
             | Self::Started { nodes } => nodes.is_empty(),
             Self::Resumed { nodes } => nodes.is_empty(),
+            Self::Throttled { nodes } | Self::Unthrottled { nodes, .. } => nodes.is_empty(),
             Self::Commanded { nodes } | Self::Withdrawn { nodes } => nodes.is_empty(),
             Self::DiskStruck { nodes } | Self::DiskHealed { nodes, .. } => nodes.is_empty(),
             Self::ClockSet { nodes } => nodes.is_empty(),
@@ -249,6 +268,11 @@ impl Evidence {
 
 fn every() -> Touches {
     Touches::Every
+}
+
+/// Returns whether nodes had no more of the processor than their shares, as far as they had processes; at least one did.
+fn shares(nodes: &[NodeShare]) -> bool {
+    nodes.iter().any(|node| node.holds >= NodeShare::HOLDS_MIN) && nodes.iter().all(NodeShare::is_kept)
 }
 
 /// Returns whether each of the nodes has a process.
@@ -328,6 +352,10 @@ impl fmt::Display for Evidence {
             Self::Started { nodes } => write!(f, "processes live again: {}", list(nodes)),
             Self::Paused { nodes } => write!(f, "every thread stopped (state T or D): {}", list(nodes)),
             Self::Resumed { nodes } => write!(f, "running again: {}", list(nodes)),
+            Self::Throttled { nodes } => f.write_str(&list(nodes)),
+            Self::Unthrottled { nodes, resumed } => {
+                write!(f, "{}; running again: {}", list(nodes), list(resumed))
+            }
             Self::Commanded { nodes } | Self::Withdrawn { nodes } => {
                 write!(f, "its own command says of {}", list(nodes))
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use duress_history::NodeId;
 use duress_history::nemesis::{
     ClockAsked, ClockSeen, CommandSeen, DiskProbe, DiskSeen, Evidence, FlippedBit, LastingFault, NodeClock,
-    NodeDisk, NodeProcesses, NodeResumed, PacketsSeen, ProcessClock, Proof, Touches, Undone,
+    NodeDisk, NodeProcesses, NodeResumed, NodeShare, PacketsSeen, ProcessClock, Proof, Touches, Undone,
     UnpatchedProcess,
 };
 
@@ -94,6 +94,34 @@ fn processes_that_go_on() {
     // Another fault had ended the paused processes.
     let replaced = resumed(|it| (it.processes, it.continued, it.progressed, it.replaced) = (0, 0, 0, true));
     assert_eq!(replaced.proves(), Proof::Proven);
+}
+
+#[test]
+fn shares_of_the_processor() {
+    let share = |change: fn(&mut NodeShare)| {
+        let mut one = NodeShare { node: node("n1"), percent: 10, holds: 2, held_us: 180_000, ran_us: 20_000 };
+        let other = one.clone();
+        change(&mut one);
+        vec![other, one]
+    };
+    let throttled = |change| Evidence::Throttled { nodes: share(change) };
+    proves_only(&throttled(|_| {}), [throttled(|it| it.ran_us = 21_000)]);
+    let once = NodeShare { holds: 1, ..share(|_| {}).remove(0) };
+    assert_eq!(Evidence::Throttled { nodes: vec![once] }.proves(), Proof::Missing, "that is a pause");
+    // It had ended before it could be held twice.
+    let gone = throttled(|it| (it.holds, it.held_us, it.ran_us) = (0, 0, 0));
+    assert_eq!(gone.proves(), Proof::Proven);
+    let resumed = |stopped| NodeResumed {
+        node: node("n1"),
+        processes: 1,
+        stopped,
+        continued: 1,
+        progressed: 1,
+        replaced: false,
+    };
+    let ended =
+        |change, stopped| Evidence::Unthrottled { nodes: share(change), resumed: vec![resumed(stopped)] };
+    proves_only(&ended(|_| {}, 0), [ended(|_| {}, 1), ended(|it| it.ran_us = 200_000, 0)]);
 }
 
 #[test]
@@ -313,6 +341,8 @@ fn a_fault_that_no_node_was_left_for_proves_nothing_and_is_no_failure() {
         Evidence::Ended { nodes: Vec::new() },
         Evidence::Started { nodes: Vec::new() },
         Evidence::Resumed { nodes: Vec::new() },
+        Evidence::Throttled { nodes: Vec::new() },
+        Evidence::Unthrottled { nodes: Vec::new(), resumed: Vec::new() },
         Evidence::ClockSet { nodes: Vec::new() },
         Evidence::ClockReset { nodes: Vec::new() },
         Evidence::Commanded { nodes: Vec::new() },

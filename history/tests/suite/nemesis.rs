@@ -3,8 +3,8 @@
 use duress_history::nemesis::{
     Agreement, ClockAsked, ClockSeen, CommandSeen, ComparedObject, Comparison, CopySeen, CutFile, Difference,
     DiskProbe, DiskSeen, Evidence, FaultName, FlippedBit, LastingFault, LinkReturn, NodeClock, NodeDisk,
-    NodeProcesses, NodeResumed, NodeReturn, Occasion, PacketsSeen, ProcessClock, Recovery, Return, Touches,
-    Undone, Unjudged, UnpatchedProcess,
+    NodeProcesses, NodeResumed, NodeReturn, NodeShare, Occasion, PacketsSeen, ProcessClock, Recovery, Return,
+    Touches, Undone, Unjudged, UnpatchedProcess,
 };
 use duress_history::register::Register;
 use duress_history::{History, NemesisAct, NemesisEvent, NodeId, edn, jsonl};
@@ -93,6 +93,7 @@ fn every_evidence() -> Vec<Evidence> {
         after: !before,
         said: if before { String::new() } else { "State: T (stopped)".to_owned() },
     };
+    let share = NodeShare { node: node("n2"), percent: 10, holds: 2, held_us: 180_000, ran_us: 20_000 };
     vec![
         Evidence::Cut { links: 4, probes_dropped: 4 },
         Evidence::Flapping { links: 4, cut: 0, seen_cut: 4, seen_open: 3, period_ms: 400 },
@@ -107,7 +108,9 @@ fn every_evidence() -> Vec<Evidence> {
         Evidence::Killed { nodes: processes() },
         Evidence::Started { nodes: processes() },
         Evidence::Paused { nodes: processes() },
-        Evidence::Resumed { nodes: vec![resumed] },
+        Evidence::Resumed { nodes: vec![resumed.clone()] },
+        Evidence::Throttled { nodes: vec![share.clone()] },
+        Evidence::Unthrottled { nodes: vec![share], resumed: vec![resumed] },
         Evidence::Commanded { nodes: vec![commanded(false)] },
         Evidence::Withdrawn { nodes: vec![commanded(true)] },
     ]

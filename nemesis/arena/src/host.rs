@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
@@ -26,6 +26,9 @@ pub struct Host {
     namespace: Arc<File>,
     /// Identifies the namespace among those of all processes.
     inode: u64,
+    /// How many processes were started on it. Held while one is being started: a signal to stop would end the tracer's hold on
+    /// it.
+    starts: Mutex<u64>,
 }
 
 impl Host {
@@ -48,8 +51,13 @@ impl Host {
             .map_err(|error| ("make a network namespace", error))
             .flatten()
             .map_err(|(action, source)| ArenaError::Host { host: spec.name.clone(), action, source })?;
-        let host =
-            Self { name: spec.name.clone(), address: spec.address, namespace: Arc::new(namespace), inode };
+        let host = Self {
+            name: spec.name.clone(),
+            address: spec.address,
+            namespace: Arc::new(namespace),
+            inode,
+            starts: Mutex::new(0),
+        };
         Ok((host, port))
     }
 
@@ -138,6 +146,11 @@ impl Host {
             return Ok(false);
         }
         Ok(procfs::network_namespace(pid)? == Some(self.inode))
+    }
+
+    /// Waits until no process is being started, and lets none be until the guard is dropped. Returns how many were started.
+    pub(super) fn starts(&self) -> MutexGuard<'_, u64> {
+        self.starts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the namespace itself, for a child to enter.

@@ -7,7 +7,7 @@
 //! - [`Arena`]: the hosts and the network between them; [`Host`]: a network namespace with one address, in
 //!   which processes run and from which connections are made;
 //! - [`NodeProcess`]: starts, kills, pauses and resumes everything that runs on a host, and confirms the
-//!   effect;
+//!   effect; [`Throttle`]: lets all of it run for a share of the time only;
 //! - [`Switch`]: the network between the hosts, one [`LinkPolicy`] for each directed pair; [`Capture`]: every
 //!   packet and its outcome, as pcapng;
 //! - [`clock`]: a wall clock for each host, moved while its unmodified programs run;
@@ -31,6 +31,7 @@ pub mod clock;
 pub mod disk;
 
 mod arena;
+mod control;
 mod host;
 mod isolation;
 mod name;
@@ -39,8 +40,10 @@ mod process;
 mod storage;
 mod switch;
 mod sys;
+mod throttle;
 
 pub use arena::{Arena, ArenaError, ArenaSpec, HostSpec};
+pub use control::ControlError;
 pub use host::Host;
 pub use isolation::{IsolationError, NamespaceKind, Role, isolate};
 pub use name::HostName;
@@ -48,8 +51,7 @@ pub use nix::sys::signal::Signal;
 pub use nix::unistd::Pid;
 pub use port::PortKind;
 pub use process::{
-    Alive, ControlError, Killed, NodeProcess, Paused, ProcessSpec, ProcessState, Resumed, SpawnError,
-    Terminated, User,
+    Alive, Killed, NodeProcess, Paused, ProcessSpec, ProcessState, Resumed, SpawnError, Terminated, User,
 };
 pub use storage::{TmpfsError, mount_tmpfs};
 pub use switch::{
@@ -59,3 +61,4 @@ pub use switch::{
 };
 pub use sys::child::{die_with_parent, kill_group};
 pub use sys::wall_clock::machine_wall_ns;
+pub use throttle::{Throttle, ThrottleAccount, ThrottleError};

@@ -5,31 +5,25 @@
 //! confirmed: that is the evidence a fault records. All calls block for at most their deadline; make them
 //! from a thread which may block.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::clock::{ClockPage, StartUp, Tracer, TracerError, preload_absolute_waits};
+use crate::control::{BETWEEN_LOOKS, Control, ControlError};
 use crate::host::Host;
 use crate::name::HostName;
 use crate::sys::child::prepare_node;
 use crate::sys::pidfd::PidFd;
 use crate::sys::procfs::{self, ThreadState};
-
-/// The time to leave the processor to others between two looks at /proc, which cannot be waited on.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 
 /// The description of a process to start.
 #[derive(Clone, Debug)]
@@ -117,37 +111,6 @@ pub enum SpawnError {
         /// The cause.
         #[source]
         source: TracerError,
-    },
-}
-
-/// Why processes on a host could not be controlled.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ControlError {
-    /// The deadline passed before /proc confirmed the effect.
-    #[error(
-        "could not {action} host {host} within {deadline:?}: of its processes {unaffected:?} do not show it"
-    )]
-    Deadline {
-        /// The requested action.
-        action: &'static str,
-        /// The host.
-        host: HostName,
-        /// How long was allowed.
-        deadline: Duration,
-        /// The processes that were not seen in the wanted state.
-        unaffected: Vec<Pid>,
-    },
-    /// Looking at or signalling the processes failed.
-    #[error("cannot {action} host {host}")]
-    System {
-        /// The requested action.
-        action: &'static str,
-        /// The host.
-        host: HostName,
-        /// The refusal.
-        #[source]
-        source: io::Error,
     },
 }
 
@@ -243,6 +206,8 @@ impl NodeProcess {
         clock: Option<(&Tracer, &ClockPage)>,
     ) -> Result<Self, SpawnError> {
         let name = || host.name().clone();
+        let mut starts = host.starts();
+        *starts += 1;
         let output = |path: &PathBuf| {
             let file = OpenOptions::new().append(true).create(true).open(path);
             file.map_err(|source| SpawnError::Output { host: name(), path: path.clone(), source })
@@ -278,6 +243,7 @@ impl NodeProcess {
         };
         let started = Instant::now();
         let pid = Pid::from_raw(child.id().cast_signed());
+        drop(starts);
         Ok(Self { host, child, pid, started, stop: spec.stop })
     }
 
@@ -330,12 +296,7 @@ impl NodeProcess {
     /// # Errors
     /// [`ControlError::System`]; some processes may have received the signal even so.
     pub fn strike(&self, signal: Signal) -> Result<usize, ControlError> {
-        let control = Control::begin("signal", &self.host, Duration::ZERO);
-        let targets = control.find_alive()?;
-        for (_, target) in &targets {
-            control.send(target, signal)?;
-        }
-        Ok(targets.len())
+        Control::begin("signal", &self.host, Duration::ZERO).send_all(signal)
     }
 
     /// Stops everything on the host with SIGSTOP, and returns when every thread was seen stopped.
@@ -344,10 +305,7 @@ impl NodeProcess {
     /// [`ControlError`]; some processes may be stopped even so.
     pub fn pause(&self, deadline: Duration) -> Result<Paused, ControlError> {
         let control = Control::begin("pause", &self.host, deadline);
-        // One that waits in the kernel may wait for a process that is stopped, and stops before it does anything.
-        let (pids, threads) = control.signal_until(Signal::SIGSTOP, |state| {
-            matches!(state, ThreadState::Stopped | ThreadState::Waiting)
-        })?;
+        let (pids, threads) = control.signal_until(Signal::SIGSTOP, ThreadState::is_held)?;
         Ok(Paused { pids, threads, took: control.elapsed() })
     }
 
@@ -445,149 +403,6 @@ impl NodeProcess {
             ProcessState::Stopped
         } else {
             ProcessState::Running
-        })
-    }
-}
-
-/// One attempt to bring all processes of a host into some state.
-struct Control<'a> {
-    action: &'static str,
-    host: &'a Host,
-    began: Instant,
-    deadline: Duration,
-}
-
-impl<'a> Control<'a> {
-    fn begin(action: &'static str, host: &'a Host, deadline: Duration) -> Self {
-        Self { action, host, began: Instant::now(), deadline }
-    }
-
-    fn elapsed(&self) -> Duration {
-        self.began.elapsed()
-    }
-
-    /// Returns the living processes on the host, each held so that its number cannot come to mean another
-    /// one.
-    fn find_alive(&self) -> Result<Vec<(Pid, PidFd)>, ControlError> {
-        let mut alive = Vec::new();
-        for pid in self.system(self.host.pids())? {
-            let opened = match PidFd::open(pid) {
-                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => continue,
-                opened => self.system(opened)?,
-            };
-            // Looked at again now that it is held: before, the number may have passed from one process to another.
-            if self.system(self.host.holds(pid))? {
-                alive.push((pid, opened));
-            }
-        }
-        Ok(alive)
-    }
-
-    fn send(&self, target: &PidFd, signal: Signal) -> Result<(), ControlError> {
-        match target.send(signal) {
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
-            sent => self.system(sent),
-        }
-    }
-
-    /// Waits until every target has ended with all its threads.
-    fn await_end(&self, mut targets: Vec<(Pid, PidFd)>) -> Result<(), ControlError> {
-        while !targets.is_empty() {
-            let remaining = self.deadline.saturating_sub(self.elapsed());
-            if remaining.is_zero() {
-                return Err(self.late(targets.into_iter().map(|(pid, _)| pid).collect()));
-            }
-            let mut ends: Vec<_> =
-                targets.iter().map(|(_, target)| PollFd::new(target.as_fd(), PollFlags::POLLIN)).collect();
-            // Rounded up, so that the last wait before the deadline is not a busy one.
-            let timeout = PollTimeout::try_from(remaining + BETWEEN_LOOKS).unwrap_or(PollTimeout::MAX);
-            match poll(&mut ends, timeout) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(errno) => return self.system(Err(errno.into())),
-            }
-            let mut ended =
-                ends.into_iter().map(|end| end.revents().is_some_and(|events| !events.is_empty()));
-            let ended: Vec<bool> = ended.by_ref().collect();
-            let mut ended = ended.into_iter();
-            targets.retain(|_| !ended.next().unwrap_or(false));
-        }
-        Ok(())
-    }
-
-    /// Reaps the started process, which has ended or is just about to.
-    fn await_exit(&self, child: &mut Child, pid: Pid) -> Result<ExitStatus, ControlError> {
-        loop {
-            if let Some(exit) = self.system(child.try_wait())? {
-                return Ok(exit);
-            }
-            self.look_again(|| vec![pid])?;
-        }
-    }
-
-    /// Sends `signal` to every process on the host, again and again until two successive looks show the same processes with
-    /// every thread in a state that satisfies `wanted`; returns how many processes and threads those are.
-    ///
-    /// Two looks, because a process forked during the first one by a process that was not yet stopped may have
-    /// been missed: it is there at the second, and no process can have forked since.
-    fn signal_until(
-        &self,
-        signal: Signal,
-        wanted: impl Fn(ThreadState) -> bool,
-    ) -> Result<(usize, usize), ControlError> {
-        let mut confirmed: Option<Vec<Pid>> = None;
-        let mut signalled: BTreeSet<Pid> = BTreeSet::new();
-        loop {
-            let alive = self.find_alive()?;
-            let mut threads = 0;
-            let mut unaffected = Vec::new();
-            for (pid, target) in &alive {
-                let states = self.system(procfs::threads(*pid))?;
-                let living = states.iter().filter(|&&state| state != ThreadState::Dead);
-                threads += living.clone().count();
-                let affected = living.clone().all(|&state| wanted(state));
-                // Whatever its state was, it may be that of another signal, or end with a wait.
-                if signalled.insert(*pid) || !affected {
-                    self.send(target, signal)?;
-                }
-                if !affected {
-                    unaffected.push(*pid);
-                }
-            }
-            let pids: Vec<Pid> = alive.iter().map(|(pid, _)| *pid).collect();
-            if !unaffected.is_empty() {
-                confirmed = None;
-                self.look_again(|| unaffected.clone())?;
-            } else if confirmed.as_ref() == Some(&pids) {
-                return Ok((pids.len(), threads));
-            } else {
-                confirmed = Some(pids);
-            }
-        }
-    }
-
-    /// Leaves the processor to others for a moment, unless the deadline has passed.
-    fn look_again(&self, unaffected: impl FnOnce() -> Vec<Pid>) -> Result<(), ControlError> {
-        if self.elapsed() >= self.deadline {
-            return Err(self.late(unaffected()));
-        }
-        thread::sleep(BETWEEN_LOOKS);
-        Ok(())
-    }
-
-    fn late(&self, unaffected: Vec<Pid>) -> ControlError {
-        ControlError::Deadline {
-            action: self.action,
-            host: self.host.name().clone(),
-            deadline: self.deadline,
-            unaffected,
-        }
-    }
-
-    fn system<T>(&self, result: io::Result<T>) -> Result<T, ControlError> {
-        result.map_err(|source| ControlError::System {
-            action: self.action,
-            host: self.host.name().clone(),
-            source,
         })
     }
 }

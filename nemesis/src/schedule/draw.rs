@@ -14,6 +14,7 @@ use crate::fault::Fault;
 use crate::loss::{LossLimit, lost};
 use crate::packet::PacketEffect;
 use crate::partition::{Cut, PartitionShape};
+use crate::resource_fault::ResourceEffect;
 use crate::role;
 use crate::selector::Selector;
 use crate::spec::{FaultSpec, Wanted};
@@ -99,7 +100,12 @@ fn event(fault: &Fault, families: &BTreeSet<Family>, rng: &mut impl Rng) -> Opti
                 _ => Event::Operation { number: rng.random_range(1..=100) },
             });
         }
-        Family::Partition | Family::Kill | Family::Pause | Family::Restart | Family::Disk => {}
+        Family::Partition
+        | Family::Kill
+        | Family::Pause
+        | Family::Restart
+        | Family::Disk
+        | Family::Resources => {}
     }
     Some(match rng.random_range(0..if families.contains(&Family::Disk) { 10 } else { 6 }) {
         0 | 1 => Event::LeaderChange,
@@ -149,6 +155,10 @@ fn fault(spec: &FaultSpec, options: &MixOptions<'_>, rng: &mut impl Rng) -> Faul
             let honest =
                 matches!(effect, DiskEffect::PowerLoss | DiskEffect::Torn | DiskEffect::SlowFsync(_));
             Fault::Disk { effect, targets: targets(if honest { POWER_OF_ALL } else { 0.0 }, rng) }
+        }
+        Wanted::Resources(effect, _) => {
+            let effect = effect.unwrap_or_else(|| ResourceEffect::draw(nodes, |_| true, rng));
+            Fault::Resources { effect, targets: targets(0.0, rng) }
         }
         Wanted::Command(name, _) => {
             let known = options.commands.unwrap_or_default();

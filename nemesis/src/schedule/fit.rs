@@ -107,7 +107,11 @@ fn windows(placed: &Placed) -> impl Iterator<Item = (Window, &Act)> {
 /// Returns the number of nodes whose processes the fault ends or stops.
 fn ended(fault: &Fault, nodes: &[NodeId]) -> usize {
     let ends = match fault {
-        Fault::Kill { .. } | Fault::Pause { .. } | Fault::Restart { .. } | Fault::Command { .. } => true,
+        Fault::Kill { .. }
+        | Fault::Pause { .. }
+        | Fault::Restart { .. }
+        | Fault::Resources { .. }
+        | Fault::Command { .. } => true,
         Fault::Disk { effect, .. } => {
             effect.target_state() == TargetState::DeadNode || *effect == DiskEffect::LyingFsync
         }
@@ -132,9 +136,9 @@ fn clash(one: &Fault, other: &Fault) -> bool {
         |is: fn(&Fault) -> bool, with: fn(&Fault) -> bool| is(one) && with(other) || is(other) && with(one);
     let is_clock = |fault: &Fault| fault.family() == Family::Clock;
     processes && same_nodes
-        // Healing resets a clock for one fault only, and a paused process does not report its time.
+        // Healing resets a clock for one fault only, and a stopped process does not report its time.
         || both(is_clock)
-        || pair(is_clock, |fault| fault.family() == Family::Pause)
+        || pair(is_clock, |fault| matches!(fault.family(), Family::Pause | Family::Resources))
         // One packet effect hides the other.
         || both(|fault| fault.family() == Family::Packet)
         // A link flaps with one period only.

@@ -123,8 +123,9 @@ fn a_short_run_has_a_fault_of_every_family_too() {
         options.time_limit = Duration::from_secs(4);
     };
     for seed in 0..50 {
-        let faults = expanded("partition,kill,pause,restart,disk", seed, short).expect("expands");
-        for family in [Family::Partition, Family::Kill, Family::Pause, Family::Restart, Family::Disk] {
+        let mix = "partition,kill,pause,restart,disk,resources";
+        let faults = expanded(mix, seed, short).expect("expands");
+        for family in Family::ALL.into_iter().filter(|family| mix.contains(family.name())) {
             let mut of_family = faults.iter().filter(|fault| fault.fault.family() == family);
             // The first fault does not wait for an event, which might not come.
             assert!(of_family.any(|fault| fault.on.is_none()), "seed {seed}: no {}", family.name());
@@ -175,8 +176,8 @@ fn no_more_nodes_are_away_than_is_tolerated_but_for_a_moment() {
     for seed in 0..20 {
         for (tolerated, most) in [(2, 2), (1, 1), (0, 1)] {
             let within = |options: &mut MixOptions<'_>| options.losses = LossLimit::tolerated(tolerated);
-            let faults =
-                expanded("partition,kill,pause,restart,disk,clock,packet", seed, within).expect("expands");
+            let mix = "partition,kill,pause,restart,disk,clock,packet,resources";
+            let faults = expanded(mix, seed, within).expect("expands");
             for now in moments(&faults) {
                 let lost = |fault: &ScheduledFault| lost(&fault.fault, &names("n"));
                 let away: Vec<_> = now.iter().filter(|fault| lost(fault) > 0).collect();
@@ -200,13 +201,15 @@ fn a_process_is_ended_or_stopped_by_one_fault_at_a_time() {
             "partition,kill,pause,restart,story",
             "all",
             "kill:n1+n2,pause:all,restart:leader,disk:power-loss",
+            "kill:majority,resources:cpu=10%@majority",
         ] {
             let faults = expanded(mix, seed, |_| {}).expect("expands");
             for now in moments(&faults) {
                 let processes: Vec<&Targets> = now
                     .iter()
                     .filter(|fault| {
-                        matches!(fault.fault.family(), Family::Kill | Family::Pause | Family::Restart)
+                        use Family::{Kill, Pause, Resources, Restart};
+                        matches!(fault.fault.family(), Kill | Pause | Restart | Resources)
                     })
                     .filter_map(|fault| fault.fault.targets())
                     .collect();
@@ -217,6 +220,18 @@ fn a_process_is_ended_or_stopped_by_one_fault_at_a_time() {
                 let count: usize = of_chance.map(|targets| targets.count()).sum();
                 assert!(count <= NODES, "seed {seed}, {mix}: {now:?}");
             }
+        }
+    }
+}
+
+#[test]
+fn no_clock_moves_while_a_process_is_stopped() {
+    for seed in 0..20 {
+        let faults = expanded("clock,pause,resources", seed, |_| {}).expect("expands");
+        for now in moments(&faults) {
+            let any = |family| now.iter().any(|fault| fault.fault.family() == family && !fault.is_open());
+            let stopped = any(Family::Pause) || any(Family::Resources);
+            assert!(!(any(Family::Clock) && stopped), "seed {seed}: {now:?}");
         }
     }
 }

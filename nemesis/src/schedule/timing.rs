@@ -57,6 +57,7 @@ impl Bands {
             Fault::Packet { .. }
             | Fault::Clock { .. }
             | Fault::Disk { .. }
+            | Fault::Resources { .. }
             | Fault::Command { disables: false, .. } => Self::LONG,
         }
     }

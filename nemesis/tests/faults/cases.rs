@@ -8,6 +8,8 @@ use duress_history::nemesis::DiskSeen;
 use duress_nemesis::nemesis::{Injected, NemesisError, Restart};
 use duress_nemesis::{Evidence, Proof, RoleMap};
 
+use crate::probes::processes::{is_stopped, states};
+use crate::probes::resources::stopped_share;
 use crate::program::{DISK_FAILED, FAREWELL};
 use crate::stage::{Allowed, Needs, Stage, name, wait_until};
 
@@ -32,6 +34,9 @@ pub const CASES: &[Case] = cases! {
     a_flapping_link_that_a_cut_covers_is_no_failure: Nothing;
     a_delay_whose_links_a_cut_takes_meanwhile_is_no_failure: Nothing;
     what_comes_back_is_struck_again: Nothing;
+    a_node_with_a_share_of_the_processor_is_left_alone: Nothing;
+    a_node_that_was_killed_has_its_share_again_when_it_is_started: Nothing;
+    a_node_with_a_clock_starts_while_it_has_a_share: Clocks;
     where_every_node_is_taken_nothing_is_struck_and_nothing_shown: Nothing;
     what_follows_the_leader_keeps_clear_of_nodes_that_are_down: Nothing;
     a_clock_fault_that_fails_is_set_right_where_it_succeeded: Clocks;
@@ -170,6 +175,57 @@ fn what_comes_back_is_struck_again(allowed: &Allowed) {
         assert_eq!(away, [name(&item[item.len() - 2..])], "after {item}");
         stage.heal(id + 1);
     }
+    stage.close();
+}
+
+fn a_node_with_a_share_of_the_processor_is_left_alone(allowed: &Allowed) {
+    let mut stage = Stage::set(allowed, Needs::Nothing);
+    stage.inject(1, "resources:cpu=10%@n1").expect("a share");
+    let Injected { away, .. } = stage.inject(2, "kill:leader").expect("another node is killed");
+    assert!(away.len() == 1 && away[0] != name("n1"), "{away:?}");
+    stage.heal(2);
+    // Each would end the other's hold.
+    for item in ["pause:n1", "resources:cpu=50%@n1+n2"] {
+        let refused = stage.inject(3, item).expect_err("its processes are taken");
+        assert!(matches!(refused, NemesisError::ProcessesTaken { by: 1, .. }), "{item}: {refused:?}");
+    }
+    stage.heal(1);
+    stage.inject(4, "pause:n1").expect("a pause");
+    let refused = stage.inject(5, "resources:cpu=10%@n1").expect_err("it is paused");
+    assert!(matches!(refused, NemesisError::ProcessesTaken { by: 4, .. }), "{refused:?}");
+    stage.heal(4);
+    stage.close();
+}
+
+fn a_node_that_was_killed_has_its_share_again_when_it_is_started(allowed: &Allowed) {
+    let mut stage = Stage::set(allowed, Needs::Nothing);
+    stage.inject(1, "resources:cpu=2%@n1").expect("a share");
+    // Started while it is to be held, it runs until it is to be held again.
+    wait_until("it is stopped", || is_stopped(&states(&stage, &name("n1"))));
+    stage.inject(2, "kill:n1").expect("a kill");
+    stage.heal(2);
+    let share = stopped_share(&stage, &name("n1"), Duration::from_secs(1));
+    assert!(share > 0.6, "it is stopped for {share:.2} of the time");
+    let healed = stage.heal(1);
+    assert_eq!(healed.proves(), Proof::Proven, "{healed}");
+    stage.close();
+}
+
+/// A signal to stop ends the tracer's hold on a program, which is then not made to follow the clock.
+fn a_node_with_a_clock_starts_while_it_has_a_share(allowed: &Allowed) {
+    let mut stage = Stage::set(allowed, Needs::Clocks);
+    stage.inject(1, "resources:cpu=50%@n1").expect("a share");
+    for id in 2..40 {
+        stage.inject(id, "kill:n1").expect("a kill");
+        stage.heal(id);
+    }
+    let refused = stage.inject(40, "clock:bump=-5s@n1").expect_err("its processes are taken");
+    assert!(matches!(refused, NemesisError::ProcessesTaken { by: 1, .. }), "{refused:?}");
+    stage.heal(1);
+    stage.inject(41, "clock:bump=-5s@n1").expect("a step");
+    let refused = stage.inject(42, "resources:cpu=50%@n1").expect_err("its clock is moved");
+    assert!(matches!(refused, NemesisError::ProcessesTaken { by: 41, .. }), "{refused:?}");
+    stage.heal(41);
     stage.close();
 }
 

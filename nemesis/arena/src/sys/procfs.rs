@@ -21,6 +21,14 @@ pub enum ThreadState {
     Dead,
 }
 
+impl ThreadState {
+    /// Whether it does nothing more until SIGCONT, once it was sent SIGSTOP. One that waits in the kernel may wait for a process
+    /// that is stopped, and stops before it does anything.
+    pub fn is_held(self) -> bool {
+        matches!(self, Self::Stopped | Self::Waiting)
+    }
+}
+
 /// Returns every process of the PID namespace that /proc shows, in ascending order.
 pub fn processes() -> io::Result<Vec<Pid>> {
     let mut pids = Vec::new();

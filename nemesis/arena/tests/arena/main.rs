@@ -13,6 +13,7 @@ mod pcapng;
 mod processes;
 mod scene;
 mod shaping;
+mod throttle;
 mod trains;
 #[path = "../../examples/two_hosts.rs"]
 mod two_hosts;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
     trains::register(&mut trials, &allowed);
     capture::register(&mut trials, &allowed);
     processes::register(&mut trials);
+    throttle::register(&mut trials);
     lifetime::register(&mut trials);
     unprivileged::register(&mut trials);
     trials.push(example(&allowed));

@@ -5,7 +5,8 @@ mod clocks;
 mod disks;
 mod packets;
 mod partitions;
-mod processes;
+pub mod processes;
+pub mod resources;
 
 use std::sync::Arc;
 
@@ -43,6 +44,7 @@ fn probe(variant: &Variant) -> Option<AnyProbe> {
         Family::Restart => choosing(processes::restart),
         Family::Clock => by(clocks::PROBES),
         Family::Disk => by(disks::PROBES),
+        Family::Resources => by(resources::PROBES),
         // The table has none: a manifest names them.
         Family::Command => None,
     }

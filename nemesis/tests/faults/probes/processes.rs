@@ -71,7 +71,7 @@ fn listed(struck: &BTreeSet<NodeId>, _: usize) -> bool {
 }
 
 /// Returns the states of all threads of all processes on a host, as /proc has them.
-fn states(stage: &Stage, node: &NodeId) -> Vec<char> {
+pub fn states(stage: &Stage, node: &NodeId) -> Vec<char> {
     let namespace = |path: &str| fs::read_link(path).ok();
     let host = stage.host(node).enter(|| namespace("/proc/thread-self/ns/net"));
     let host = host.expect("a host can be entered").expect("a thread has a namespace");
@@ -101,7 +101,7 @@ fn is_gone(states: &[char]) -> bool {
     states.iter().all(|state| matches!(state, 'Z' | 'X'))
 }
 
-fn is_stopped(states: &[char]) -> bool {
+pub fn is_stopped(states: &[char]) -> bool {
     !states.is_empty() && states.iter().all(|state| *state == 'T')
 }
 
@@ -110,7 +110,7 @@ fn runs(states: &[char]) -> bool {
 }
 
 /// Asserts that every node runs and continues to write.
-fn all_run(stage: &mut Stage) {
+pub(super) fn all_run(stage: &mut Stage) {
     assert_eq!(nodes_where(stage, runs).len(), stage.nodes.len());
     stage.await_written();
 }
