@@ -110,6 +110,83 @@ fn a_marker_of_a_later_epoch_fences_its_producer() {
     assert_eq!(append(&mut log, &part(ONE, 1, "k", "successor")), 6);
 }
 
+/// What a log of transactions must say, by definition.
+#[derive(Default)]
+struct Model {
+    /// By producer: the offset of the first record of the open transaction, and how many have ended.
+    producers: [(Option<i64>, u64); 3],
+    /// Producer, first offset, offset of the marker, and the outcome.
+    ended: Vec<(i64, i64, i64, Outcome)>,
+}
+
+impl Model {
+    fn last_stable_offset(&self, high_watermark: i64) -> i64 {
+        let open = self.producers.iter().filter_map(|(first, _)| *first);
+        let unsettled = self.ended.iter().filter(|(_, _, marker, _)| *marker >= high_watermark);
+        open.chain(unsettled.map(|(_, first, ..)| *first)).fold(high_watermark, i64::min)
+    }
+
+    fn aborted(&self, from: i64, to: i64) -> Vec<Aborted> {
+        let aborted = self.ended.iter().filter(|(_, first, marker, outcome)| {
+            *outcome == Outcome::Abort && *marker >= from && *first < to
+        });
+        aborted
+            .map(|(producer_id, first_offset, marker_offset, _)| Aborted {
+                producer_id: *producer_id,
+                first_offset: *first_offset,
+                marker_offset: *marker_offset,
+            })
+            .collect()
+    }
+}
+
+#[test]
+fn what_is_stable_and_aborted_is_so_by_definition() {
+    for seed in 0..20_u64 {
+        let mut random = seed * 2 + 1;
+        let mut below = |limit: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % limit
+        };
+        let (_dir, mut log) = open(&LogConfig { segment_bytes_max: 400, ..LogConfig::default() });
+        let (mut model, mut high_watermark) = (Model::default(), 0);
+        for _ in 0..60 {
+            let producer = below(3);
+            let id = producer as i64;
+            let (first, ended) = &mut model.producers[producer as usize];
+            match below(4) {
+                0 | 1 => {
+                    let offset = append(&mut log, &part(id, 0, "k", "v"));
+                    first.get_or_insert(offset);
+                }
+                2 if first.is_some() => {
+                    *ended += 1;
+                    let outcome = if below(2) == 0 { Outcome::Abort } else { Outcome::Commit };
+                    let offset = log.log_end_offset();
+                    assert_eq!(end(&mut log, marker(id, 0, *ended, outcome)), Novelty::New);
+                    model.ended.extend(first.take().map(|first| (id, first, offset, outcome)));
+                }
+                // A marker that was sent before comes again.
+                2 if *ended > 0 => {
+                    let old = marker(id, 0, 1 + below(*ended), Outcome::Abort);
+                    assert_eq!(end(&mut log, old), Novelty::Duplicate);
+                }
+                _ => {
+                    high_watermark += below((log.log_end_offset() - high_watermark + 1) as u64) as i64;
+                    log.settle_transactions(high_watermark);
+                }
+            }
+            for at in high_watermark..=log.log_end_offset() {
+                assert_eq!(log.last_stable_offset(at), model.last_stable_offset(at), "seed {seed}, {at}");
+            }
+            let to = log.log_end_offset();
+            let from = below(to as u64 + 1) as i64;
+            assert_eq!(log.aborted(from, to), model.aborted(from, to), "seed {seed}, {from} to {to}");
+            assert_eq!(log.aborted(0, from), model.aborted(0, from), "seed {seed}, up to {from}");
+        }
+    }
+}
+
 #[test]
 fn a_part_of_a_transaction_names_its_producer() {
     let (_dir, mut log) = open(&LogConfig::default());
