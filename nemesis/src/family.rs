@@ -22,6 +22,8 @@ pub enum Family {
     Clock,
     /// The disks of nodes lose unsynced data, lie, fail, fill up or rot.
     Disk,
+    /// Members of the cluster are removed, and added again.
+    Membership,
     /// The user's own commands strike nodes of a cluster that already runs.
     Command,
 }
@@ -35,7 +37,7 @@ struct Entry {
     heals: &'static str,
 }
 
-const ENTRIES: [Entry; 8] = [
+const ENTRIES: [Entry; 9] = [
     Entry {
         family: Family::Partition,
         name: "partition",
@@ -86,6 +88,13 @@ const ENTRIES: [Entry; 8] = [
         heals: "the disk's own probe writes, syncs and reads as before, and as fast; a node without power is started again and awaited",
     },
     Entry {
+        family: Family::Membership,
+        name: "membership",
+        does: "has the cluster's administrator remove the chosen nodes from it; the process of each goes on, or has ended before, with its data or without",
+        evidence: "the cluster itself listed the nodes before, and does not list them any more; the files deleted, if the data are",
+        heals: "the nodes are started again where they ended, and added: the cluster lists each with a vote, and it answers requests",
+    },
+    Entry {
         family: Family::Command,
         name: "command",
         does: "strikes nodes of a cluster that already runs by the commands of its manifest, which names the variants",
@@ -97,8 +106,16 @@ const ENTRIES: [Entry; 8] = [
 impl Family {
     /// Every family that a cluster in an arena can have, in the order of the documentation: all but commands, which are for
     /// clusters that already run.
-    pub const ALL: [Self; 7] =
-        [Self::Partition, Self::Packet, Self::Kill, Self::Pause, Self::Restart, Self::Clock, Self::Disk];
+    pub const ALL: [Self; 8] = [
+        Self::Partition,
+        Self::Packet,
+        Self::Kill,
+        Self::Pause,
+        Self::Restart,
+        Self::Clock,
+        Self::Disk,
+        Self::Membership,
+    ];
 
     fn entry(self) -> &'static Entry {
         ENTRIES.iter().find(|entry| entry.family == self).expect("every family has an entry")
@@ -135,7 +152,7 @@ impl Family {
             Self::Partition => Some("one@ and a choice as for kill"),
             Self::Kill | Self::Pause | Self::Restart => None,
             Self::Packet => Some("@ and a choice as for kill, @clients, or a client's host as @c1"),
-            Self::Clock | Self::Disk | Self::Command => Some("@ and a choice as for kill"),
+            Self::Clock | Self::Disk | Self::Command | Self::Membership => Some("@ and a choice as for kill"),
         }
     }
 

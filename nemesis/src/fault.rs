@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock_fault::ClockEffect;
 use crate::disk_fault::{DiskEffect, TargetState};
 use crate::family::Family;
+use crate::membership::MemberChange;
 use crate::packet::PacketEffect;
 use crate::partition::{Cut, PartitionShape};
 use crate::role::Role;
@@ -61,6 +62,13 @@ pub enum Fault {
         /// The nodes whose disks fail.
         targets: Targets,
     },
+    /// Removes members of the cluster; healing adds them again.
+    Membership {
+        /// How they are removed.
+        change: MemberChange,
+        /// The nodes.
+        targets: Targets,
+    },
     /// Strikes nodes of a cluster that already runs, by the user's own commands.
     Command {
         /// The name that the manifest gives it.
@@ -84,6 +92,7 @@ impl Fault {
             Self::Restart { .. } => Family::Restart,
             Self::Clock { .. } => Family::Clock,
             Self::Disk { .. } => Family::Disk,
+            Self::Membership { .. } => Family::Membership,
             Self::Command { .. } => Family::Command,
         }
     }
@@ -97,6 +106,7 @@ impl Fault {
             Self::Packet { effect, .. } => Some(effect.name()),
             Self::Clock { effect, .. } => Some(effect.name()),
             Self::Disk { effect, .. } => Some(effect.name()),
+            Self::Membership { change, .. } => Some(change.name()),
             Self::Kill { .. } | Self::Pause { .. } | Self::Restart { .. } | Self::Command { .. } => None,
         }
     }
@@ -113,6 +123,7 @@ impl Fault {
             | Self::Restart { targets }
             | Self::Clock { targets, .. }
             | Self::Disk { targets, .. }
+            | Self::Membership { targets, .. }
             | Self::Command { targets, .. } => Some(targets),
         }
     }
@@ -140,6 +151,7 @@ impl Fault {
             | Self::Restart { targets }
             | Self::Clock { targets, .. }
             | Self::Disk { targets, .. }
+            | Self::Membership { targets, .. }
             | Self::Command { targets, .. } => Some(targets),
         }
     }
@@ -170,6 +182,8 @@ impl Fault {
             Self::Kill { .. } | Self::Pause { .. } | Self::Restart { .. } | Self::Clock { .. } => true,
             // One command at a time has a node: another may undo what it did.
             Self::Command { .. } => true,
+            // A node can be removed once.
+            Self::Membership { .. } => true,
             Self::Disk { effect, .. } => {
                 effect.target_state() == TargetState::DeadNode || *effect == DiskEffect::LyingFsync
             }
@@ -185,6 +199,8 @@ impl Fault {
             Self::Disk { effect, .. } => effect.target_state() == TargetState::DeadNode,
             // A command may do more than stop the node.
             Self::Partition { .. } | Self::Packet { .. } | Self::Clock { .. } | Self::Command { .. } => false,
+            // The others agree on it, and elect another leader if they have to.
+            Self::Membership { .. } => false,
         }
     }
 
@@ -216,6 +232,7 @@ impl fmt::Display for Fault {
             Self::Restart { targets } => write!(f, "restart {targets}"),
             Self::Clock { effect, targets } => write!(f, "clock {effect} on {targets}"),
             Self::Disk { effect, targets } => write!(f, "disk {effect} on {targets}"),
+            Self::Membership { change, targets } => write!(f, "membership {change} of {targets}"),
             Self::Command { name, targets, .. } => write!(f, "command {name} on {targets}"),
         }
     }

@@ -50,6 +50,7 @@ pub(crate) fn lost(fault: &Fault, nodes: &[NodeId]) -> usize {
         Fault::Kill { .. }
         | Fault::Pause { .. }
         | Fault::Restart { .. }
+        | Fault::Membership { .. }
         | Fault::Command { disables: true, .. } => targets,
         Fault::Disk { effect, .. } => {
             let away = effect.target_state() == TargetState::DeadNode

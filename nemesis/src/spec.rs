@@ -11,6 +11,7 @@ use std::str::FromStr;
 use crate::clock_fault::ClockEffect;
 use crate::disk_fault::DiskEffect;
 use crate::family::Family;
+use crate::membership::MemberChange;
 use crate::packet::PacketEffect;
 use crate::partition::PartitionShape;
 use crate::selector::Selector;
@@ -44,6 +45,8 @@ pub enum Wanted {
     Clock(Option<ClockEffect>, Option<Selector>),
     /// This effect on the disks of these nodes.
     Disk(Option<DiskEffect>, Option<Selector>),
+    /// A change of these members.
+    Membership(Option<MemberChange>, Option<Selector>),
     /// The user's own commands of this name, on these nodes.
     Command(Option<String>, Option<Selector>),
     /// Several faults that belong together.
@@ -65,6 +68,7 @@ impl FaultSpec {
             Wanted::Restart(_) => Family::Restart,
             Wanted::Clock(..) => Family::Clock,
             Wanted::Disk(..) => Family::Disk,
+            Wanted::Membership(..) => Family::Membership,
             Wanted::Command(..) => Family::Command,
             Wanted::Story(_) => return None,
         })
@@ -79,6 +83,7 @@ impl FaultSpec {
             | Wanted::Packet(_, selector)
             | Wanted::Clock(_, selector)
             | Wanted::Disk(_, selector)
+            | Wanted::Membership(_, selector)
             | Wanted::Command(_, selector) => selector.as_ref(),
             Wanted::Story(_) => None,
         }
@@ -95,6 +100,7 @@ impl FaultSpec {
             }
             Wanted::Clock(effect, _) => effect.as_ref().map(Kind::name),
             Wanted::Disk(effect, _) => effect.as_ref().map(Kind::name),
+            Wanted::Membership(change, _) => change.as_ref().map(Kind::name),
             Wanted::Command(..) | Wanted::Story(_) => None,
         };
         self.family()?.variants().find(|variant| Some(variant.name) == name)
@@ -142,6 +148,7 @@ impl FaultSpec {
             Family::Restart => Wanted::Restart(None),
             Family::Clock => Wanted::Clock(None, None),
             Family::Disk => Wanted::Disk(None, None),
+            Family::Membership => Wanted::Membership(None, None),
             Family::Command => Wanted::Command(None, None),
         };
         Self { what, on: None }
@@ -266,6 +273,9 @@ impl FromStr for FaultSpec {
             Family::Restart => Wanted::Restart(selector(variant)?),
             Family::Clock => Wanted::Clock(parsed(variant, ClockEffect::parse, unknown)?, selector(nodes)?),
             Family::Disk => Wanted::Disk(parsed(variant, DiskEffect::parse, unknown)?, selector(nodes)?),
+            Family::Membership => {
+                Wanted::Membership(parsed(variant, MemberChange::parse, unknown)?, selector(nodes)?)
+            }
             Family::Command => Wanted::Command(variant.map(str::to_owned), selector(nodes)?),
         };
         Ok(Self { what, on })
@@ -280,6 +290,7 @@ impl fmt::Display for FaultSpec {
             Wanted::Packet(Some(effect), _) => write!(f, ":{effect}")?,
             Wanted::Clock(Some(effect), _) => write!(f, ":{effect}")?,
             Wanted::Disk(Some(effect), _) => write!(f, ":{effect}")?,
+            Wanted::Membership(Some(change), _) => write!(f, ":{change}")?,
             Wanted::Command(Some(name), _) => write!(f, ":{name}")?,
             Wanted::Story(Some(story)) => write!(f, ":{}", story.name())?,
             _ => {}
@@ -309,7 +320,7 @@ mod tests {
     fn a_mix_prints_as_it_is_parsed() {
         let text = "partition,command,command:stop@leader,partition:one-way,partition:flapping=400ms,packet:loss=10%@clients,packet@c1,partition:one@role=controller,partition@old-leader,story,story:laggard,partition:n1+n3,kill:minority,kill:follower,\
                     pause:leader,pause:n2,restart:all,packet,packet:loss=10%,packet:delay=50ms@one,clock,\
-                    clock:drift=20ms/s@leader,clock:bump=-2s,clock@n1,disk,disk:power-loss@all,disk:slow-fsync=20ms,\
+                    clock:drift=20ms/s@leader,clock:bump=-2s,clock@n1,disk,disk:power-loss@all,disk:slow-fsync=20ms,membership,membership:replace@leader,membership:leave@n1,\
                     kill:leader@fsync=37,pause:role=log-0@leader-change,disk:power-loss@all@op=200,kill@log=elected leader";
         let mix = FaultSpec::parse_mix(text).expect("a good mix");
         let printed: Vec<String> = mix.iter().map(FaultSpec::to_string).collect();

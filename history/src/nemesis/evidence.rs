@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::clock_seen::NodeClock;
 use super::command_seen::CommandSeen;
 use super::disk_seen::NodeDisk;
+use super::members_seen::MembersSeen;
 use super::packet_seen::{PacketsSeen, Touches};
 use super::process_seen::{NodeProcesses, NodeResumed};
 use crate::node::NodeId;
@@ -123,6 +124,10 @@ pub enum Evidence {
         /// The resumed processes.
         nodes: Vec<NodeResumed>,
     },
+    /// Members were removed: the cluster listed them before, and does not any more.
+    Removed(MembersSeen),
+    /// Members were added: the cluster lists them with a vote, and they answer requests.
+    Added(MembersSeen),
     /// The fault's own command says that it is in force, and said before that it was not.
     Commanded {
         /// Its answers about each node.
@@ -159,6 +164,7 @@ impl Evidence {
             Self::Commanded { nodes } | Self::Withdrawn { nodes } => {
                 nodes.iter().map(|node| &node.node).collect()
             }
+            Self::Removed(seen) | Self::Added(seen) => seen.nodes.iter().collect(),
         }
     }
 
@@ -169,6 +175,7 @@ impl Evidence {
             Self::Started { nodes } | Self::DiskHealed { started: nodes, .. } => {
                 nodes.iter().map(|node| node.node.clone()).collect()
             }
+            Self::Added(seen) => seen.started.clone(),
             _ => Vec::new(),
         }
     }
@@ -215,6 +222,8 @@ impl Evidence {
             Self::DiskHealed { nodes, started } => {
                 !nodes.is_empty() && nodes.iter().all(NodeDisk::is_sound) && live(started)
             }
+            Self::Removed(seen) => seen.are_removed(),
+            Self::Added(seen) => seen.are_added(),
             // A command that says the same whatever happens is no evidence.
             Self::Commanded { nodes } => nodes.iter().all(|node| !node.before && node.after),
             Self::Withdrawn { nodes } => nodes.iter().all(|node| !node.after),
@@ -236,6 +245,13 @@ impl Evidence {
             | Self::Started { nodes } => nodes.is_empty(),
             Self::Resumed { nodes } => nodes.is_empty(),
             Self::Commanded { nodes } | Self::Withdrawn { nodes } => nodes.is_empty(),
+            // The others may have had no quorum meanwhile, or were not reached.
+            Self::Removed(seen) => {
+                seen.nodes.is_empty() || !seen.hindered_by.is_empty() && !seen.are_removed()
+            }
+            Self::Added(seen) => {
+                seen.nodes.is_empty() || !seen.hindered_by.is_empty() && !seen.are_added()
+            }
             Self::DiskStruck { nodes } | Self::DiskHealed { nodes, .. } => nodes.is_empty(),
             Self::ClockSet { nodes } => nodes.is_empty(),
             Self::ClockReset { nodes } => {
@@ -328,6 +344,7 @@ impl fmt::Display for Evidence {
             Self::Started { nodes } => write!(f, "processes live again: {}", list(nodes)),
             Self::Paused { nodes } => write!(f, "every thread stopped (state T or D): {}", list(nodes)),
             Self::Resumed { nodes } => write!(f, "running again: {}", list(nodes)),
+            Self::Removed(seen) | Self::Added(seen) => write!(f, "{seen}"),
             Self::Commanded { nodes } | Self::Withdrawn { nodes } => {
                 write!(f, "its own command says of {}", list(nodes))
             }

@@ -11,6 +11,7 @@ use crate::clock_fault::ClockEffect;
 use crate::disk_fault::DiskEffect;
 use crate::family::Family;
 use crate::fault::Fault;
+use crate::membership::MemberChange;
 use crate::loss::{LossLimit, lost};
 use crate::packet::PacketEffect;
 use crate::partition::{Cut, PartitionShape};
@@ -99,7 +100,12 @@ fn event(fault: &Fault, families: &BTreeSet<Family>, rng: &mut impl Rng) -> Opti
                 _ => Event::Operation { number: rng.random_range(1..=100) },
             });
         }
-        Family::Partition | Family::Kill | Family::Pause | Family::Restart | Family::Disk => {}
+        Family::Partition
+        | Family::Kill
+        | Family::Pause
+        | Family::Restart
+        | Family::Disk
+        | Family::Membership => {}
     }
     Some(match rng.random_range(0..if families.contains(&Family::Disk) { 10 } else { 6 }) {
         0 | 1 => Event::LeaderChange,
@@ -149,6 +155,15 @@ fn fault(spec: &FaultSpec, options: &MixOptions<'_>, rng: &mut impl Rng) -> Faul
             let honest =
                 matches!(effect, DiskEffect::PowerLoss | DiskEffect::Torn | DiskEffect::SlowFsync(_));
             Fault::Disk { effect, targets: targets(if honest { POWER_OF_ALL } else { 0.0 }, rng) }
+        }
+        Wanted::Membership(change, selector) => {
+            let change = change.unwrap_or_else(|| MemberChange::draw(nodes, |_| true, rng));
+            let drawn = || match role::draw(options.roles, OF_ROLES, rng) {
+                Some(role) => Selector::Role(role),
+                None => Selector::draw(nodes, |selector| selector.leaves_majority(nodes), rng),
+            };
+            let selector = selector.clone().unwrap_or_else(drawn);
+            Fault::Membership { change, targets: selector.targets(options.nodes, options.clients, most, rng) }
         }
         Wanted::Command(name, _) => {
             let known = options.commands.unwrap_or_default();

@@ -107,7 +107,11 @@ fn windows(placed: &Placed) -> impl Iterator<Item = (Window, &Act)> {
 /// Returns the number of nodes whose processes the fault ends or stops.
 fn ended(fault: &Fault, nodes: &[NodeId]) -> usize {
     let ends = match fault {
-        Fault::Kill { .. } | Fault::Pause { .. } | Fault::Restart { .. } | Fault::Command { .. } => true,
+        Fault::Kill { .. }
+        | Fault::Pause { .. }
+        | Fault::Restart { .. }
+        | Fault::Membership { .. }
+        | Fault::Command { .. } => true,
         Fault::Disk { effect, .. } => {
             effect.target_state() == TargetState::DeadNode || *effect == DiskEffect::LyingFsync
         }

@@ -31,6 +31,7 @@ fn expanded(
         client_time_out: None,
         losses: LossLimit::tolerated(2),
         clock_bound: None,
+        members: Members::Changeable,
         commands: None,
     };
     change(&mut options);

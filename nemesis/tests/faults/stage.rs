@@ -143,6 +143,7 @@ impl Stage {
             client_time_out: None,
             losses: LossLimit::tolerated(self.nodes.len() / 2),
             clock_bound: None,
+            members: Members::Changeable,
             commands: None,
         };
         let mix = FaultSpec::parse_mix(item).expect("a good item");

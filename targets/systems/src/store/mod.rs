@@ -4,6 +4,7 @@ mod bank_client;
 mod client;
 mod counter_client;
 mod job_client;
+mod membership;
 mod promotion;
 mod quorums;
 mod session;
@@ -34,6 +35,7 @@ use self::promotion::Promotion;
 use self::quorums::Quorums;
 use crate::client::{Addresses, Clients};
 use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady, TRANSACTIONS, TimeOuts};
+use crate::membership::Membership;
 use crate::place::Place;
 use crate::replica::ReplicaCopy;
 use crate::scenario::Scenario;
@@ -337,6 +339,10 @@ impl Deployment for StoreCluster {
 
     fn converges(&self) -> bool {
         matches!(self.reads, Reads::Quorums(_))
+    }
+
+    fn membership(&self) -> Option<&dyn Membership> {
+        (self.settings.mode == "raft").then_some(self)
     }
 
     fn process(&self, node: &NodeId, files: &NodeFiles) -> Result<ProcessSpec, LaunchError> {
