@@ -70,8 +70,8 @@ pub struct Joining {
     pub data: PathBuf,
 }
 
-/// The administrator of a cluster, whose requests to its nodes no fault disturbs. The calls block, each for `within` and a little
-/// more at most; `via` are the nodes to ask, one after the other.
+/// The administrator of a cluster, whose requests to its nodes no fault disturbs. The calls block, each for `within` at most; `via`
+/// are the nodes to ask.
 pub trait Administrator: Send {
     /// Returns the members, as the cluster lists them.
     ///

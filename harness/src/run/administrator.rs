@@ -8,6 +8,7 @@ use duress_history::NodeId;
 use duress_history::nemesis::ListedMember;
 use duress_nemesis::membership::{Administrator, AdministratorError};
 use duress_targets::{Deployment, Membership, NotReady, Place};
+use futures_util::future::{BoxFuture, select_ok};
 use tokio::runtime::Runtime;
 
 use crate::run::conductor::chain;
@@ -32,45 +33,40 @@ impl Operator {
         Ok(Self { deployment, place, runtime })
     }
 
-    /// Has one node of `via` after the other carry out `request`, until one does.
-    fn ask<T>(
-        &self,
-        what: String,
-        via: &[NodeId],
-        request: impl AsyncFn(&dyn Membership, &NodeId) -> Result<T, NotReady>,
+    /// Has the nodes of `via` carry out `request`, all at once, and returns the first success: a node that is cut off from the others
+    /// would keep the rest waiting.
+    fn ask<'a, T>(
+        &'a self,
+        what: &str,
+        via: &'a [NodeId],
+        request: impl Fn(&'a dyn Membership, &'a NodeId) -> BoxFuture<'a, Result<T, NotReady>>,
     ) -> Result<T, AdministratorError> {
-        let mut why = "no node runs that could be asked".to_owned();
-        if let Some(membership) = self.deployment.membership() {
-            for node in via {
-                match self.runtime.block_on(request(membership, node)) {
-                    Ok(result) => return Ok(result),
-                    Err(error) => why = chain(&error),
-                }
-            }
-        }
-        Err(AdministratorError { what, why })
+        let failed = |why: String| AdministratorError { what: what.to_owned(), why };
+        let Some(membership) = self.deployment.membership().filter(|_| !via.is_empty()) else {
+            return Err(failed("no node runs that could be asked".to_owned()));
+        };
+        let requests = via.iter().map(|node| request(membership, node));
+        let first = self.runtime.block_on(select_ok(requests));
+        first.map(|(result, _)| result).map_err(|error| failed(chain(&error)))
     }
 }
 
 impl Administrator for Operator {
     fn members(&self, via: &[NodeId], within: Duration) -> Result<Vec<ListedMember>, AdministratorError> {
-        let place = &*self.place;
-        self.ask("listing the members".to_owned(), via, async |membership, via| {
-            membership.members(via, place, within).await
+        self.ask("listing the members", via, |membership, via| {
+            Box::pin(membership.members(via, &*self.place, within))
         })
     }
 
     fn remove(&self, node: &NodeId, via: &[NodeId], within: Duration) -> Result<(), AdministratorError> {
-        let place = &*self.place;
-        self.ask(format!("removing {node}"), via, async |membership, via| {
-            membership.remove(node, via, place, within).await
+        self.ask("removing a member", via, |membership, via| {
+            Box::pin(membership.remove(node, via, &*self.place, within))
         })
     }
 
     fn add(&self, node: &NodeId, via: &[NodeId], within: Duration) -> Result<(), AdministratorError> {
-        let place = &*self.place;
-        self.ask(format!("adding {node}"), via, async |membership, via| {
-            membership.add(node, via, place, within).await
+        self.ask("adding a member", via, |membership, via| {
+            Box::pin(membership.add(node, via, &*self.place, within))
         })
     }
 

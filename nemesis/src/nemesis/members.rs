@@ -12,7 +12,7 @@ use crate::membership::{Administrator, Joining, MemberChange};
 /// The time that a change of members may take while no other fault is in force.
 const ALONE: Duration = Duration::from_secs(10);
 /// The same while others are, which may hinder it: they have to be healed in time too.
-const AMONG_OTHERS: Duration = Duration::from_millis(2500);
+const AMONG_OTHERS: Duration = Duration::from_millis(2000);
 /// The time that one request to one node may take.
 const REQUEST: Duration = Duration::from_millis(1600);
 /// The pause before a node that does not serve yet is asked again.

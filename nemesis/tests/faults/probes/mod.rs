@@ -3,6 +3,7 @@
 
 mod clocks;
 mod disks;
+mod members;
 mod packets;
 mod partitions;
 mod processes;
@@ -43,6 +44,7 @@ fn probe(variant: &Variant) -> Option<AnyProbe> {
         Family::Restart => choosing(processes::restart),
         Family::Clock => by(clocks::PROBES),
         Family::Disk => by(disks::PROBES),
+        Family::Membership => by(members::PROBES),
         // The table has none: a manifest names them.
         Family::Command => None,
     }
