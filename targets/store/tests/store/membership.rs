@@ -28,9 +28,13 @@ fn number_of(node: usize, reply: &str) -> u64 {
     words[at + 2..].iter().find_map(|word| word.parse().ok()).unwrap_or_else(|| panic!("{reply}"))
 }
 
+/// Returns a cluster all of whose nodes serve.
 async fn cluster(size: usize, options: &[&str]) -> Cluster {
     let cluster = Cluster::start("raft", size, options, None).await;
     cluster.until(1, "SET k 0", |reply| reply == "OK").await;
+    for node in 1..=size {
+        cluster.until(node, "GET k", |reply| reply == "0").await;
+    }
     cluster
 }
 
@@ -111,6 +115,20 @@ async fn a_removed_node_that_was_cut_off_is_told_when_it_asks_for_votes() {
 }
 
 #[tokio::test]
+async fn a_leader_serves_nothing_for_a_removed_node_that_was_not_told() {
+    let cluster = cluster(3, &[]).await;
+    let leader = cluster.leader(1, &[1, 2, 3]).await;
+    let gone = (1..=3).find(|node| *node != leader).unwrap();
+    let other = 6 - leader - gone;
+    let mut client = cluster.client(gone).await;
+    assert_eq!(client.ask("GET k").await.unwrap(), "0");
+    cluster.set_link_of(leader, gone, Pass::Cut);
+    cluster.until(other, &format!("RAFT.NODE REMOVE n{gone}"), |reply| !reply.starts_with('-')).await;
+    // It takes the leader for its leader still, and its own link to it is open.
+    assert_eq!(client.ask("GET k").await.unwrap(), OUTSIDE);
+}
+
+#[tokio::test]
 async fn a_fresh_node_of_a_former_members_name_is_another_member() {
     let mut cluster = cluster(3, &["snapshot_every=50"]).await;
     let listed = cluster.until(1, "RAFT.NODE LIST", has_voters(&[1, 2, 3])).await;
@@ -121,6 +139,9 @@ async fn a_fresh_node_of_a_former_members_name_is_another_member() {
     // A member whose data are gone has to be removed first.
     let refused = cluster.until(1, "RAFT.NODE ADD n3", |reply| reply.starts_with("-ERR n3 is")).await;
     assert_eq!(refused, "-ERR n3 is a member and has lost its data since: remove it first");
+    // What is sent to the member that it was does not reach it.
+    assert_eq!(cluster.client(1).await.ask("SET k 1").await.unwrap(), "OK");
+    assert_eq!(cluster.info(3, "last_log_index").await, 0);
     cluster.until(1, "RAFT.NODE REMOVE n3", |reply| !reply.starts_with('-')).await;
     for count in 1..=120 {
         assert_eq!(cluster.client(1).await.ask("INCR n").await.unwrap(), format!("(integer) {count}"));
