@@ -198,7 +198,8 @@ impl World {
         let membership = deployment.membership();
         for (number, host) in (0..).zip(&plan.nodes) {
             let node_files = &files[&host.name];
-            let joining = membership.map(|membership| membership.joining(&host.name, node_files)).transpose()?;
+            let joining =
+                membership.map(|membership| membership.joining(&host.name, node_files)).transpose()?;
             members.push(Member {
                 joining: joining.map(|spec| Joining { spec, data: node_files.data.clone() }),
                 host: find(host),

@@ -107,7 +107,8 @@ fn stale_reads_are_found_under_faults_with_evidence() -> Result<(), Missing> {
     let run = running.duress(&format!("run ./running {SHORT}")).exits(1);
     assert!(run.stdout.contains("stale-read") && run.stdout.contains("command pause on "), "{run}");
     assert!(run.stdout.contains("not in force before, in force now (\"n"), "{run}");
-    let lacks = "faults of the families partition, packet, kill, pause, restart, clock, disk, membership, stories";
+    let lacks =
+        "faults of the families partition, packet, kill, pause, restart, clock, disk, membership, stories";
     assert!(run.stderr.contains(lacks) && run.stdout.contains(lacks), "{run}");
     let record = running.stage.latest();
     let history = record.history();

@@ -249,9 +249,7 @@ impl Evidence {
             Self::Removed(seen) => {
                 seen.nodes.is_empty() || !seen.hindered_by.is_empty() && !seen.are_removed()
             }
-            Self::Added(seen) => {
-                seen.nodes.is_empty() || !seen.hindered_by.is_empty() && !seen.are_added()
-            }
+            Self::Added(seen) => seen.nodes.is_empty() || !seen.hindered_by.is_empty() && !seen.are_added(),
             Self::DiskStruck { nodes } | Self::DiskHealed { nodes, .. } => nodes.is_empty(),
             Self::ClockSet { nodes } => nodes.is_empty(),
             Self::ClockReset { nodes } => {

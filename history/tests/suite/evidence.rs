@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use duress_history::NodeId;
 use duress_history::nemesis::{
-    ClockAsked, ClockSeen, CommandSeen, DiskProbe, DiskSeen, Evidence, FlippedBit, LastingFault, ListedMember, MembersSeen, NodeClock,
-    NodeDisk, NodeProcesses, NodeResumed, PacketsSeen, ProcessClock, Proof, Touches, Undone,
-    UnpatchedProcess,
+    ClockAsked, ClockSeen, CommandSeen, DiskProbe, DiskSeen, Evidence, FlippedBit, LastingFault,
+    ListedMember, MembersSeen, NodeClock, NodeDisk, NodeProcesses, NodeResumed, PacketsSeen, ProcessClock,
+    Proof, Touches, Undone, UnpatchedProcess,
 };
 
 fn node(name: &str) -> NodeId {

@@ -2,9 +2,9 @@
 
 use duress_history::nemesis::{
     Agreement, ClockAsked, ClockSeen, CommandSeen, ComparedObject, Comparison, CopySeen, CutFile, Difference,
-    DiskProbe, DiskSeen, Evidence, FaultName, FlippedBit, LastingFault, ListedMember, MembersSeen, LinkReturn, NodeClock, NodeDisk,
-    NodeProcesses, NodeResumed, NodeReturn, Occasion, PacketsSeen, ProcessClock, Recovery, Return, Touches,
-    Undone, Unjudged, UnpatchedProcess,
+    DiskProbe, DiskSeen, Evidence, FaultName, FlippedBit, LastingFault, LinkReturn, ListedMember,
+    MembersSeen, NodeClock, NodeDisk, NodeProcesses, NodeResumed, NodeReturn, Occasion, PacketsSeen,
+    ProcessClock, Recovery, Return, Touches, Undone, Unjudged, UnpatchedProcess,
 };
 use duress_history::register::Register;
 use duress_history::{History, NemesisAct, NemesisEvent, NodeId, edn, jsonl};

@@ -120,7 +120,11 @@ impl Nemesis {
     /// Returns what is seen before anything is: `own` is the fault that other faults in force may hinder.
     fn unseen(&self, nodes: &[NodeId], own: Option<u32>) -> MembersSeen {
         let others = self.active.keys().filter(|id| Some(**id) != own);
-        MembersSeen { nodes: nodes.to_vec(), hindered_by: others.copied().collect(), ..MembersSeen::default() }
+        MembersSeen {
+            nodes: nodes.to_vec(),
+            hindered_by: others.copied().collect(),
+            ..MembersSeen::default()
+        }
     }
 
     fn listed(&self, via: &[NodeId], deadline: Instant) -> Option<Vec<ListedMember>> {

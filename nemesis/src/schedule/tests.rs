@@ -91,7 +91,10 @@ fn the_faults_of_a_cluster_that_already_runs_are_its_own() {
         .expect("expands");
         assert!(faults.len() >= 10, "seed {seed}: {} faults", faults.len());
         assert_eq!(check_kinds(&faults, Members::Changeable, Some(commands)), Ok(()));
-        assert!(check_kinds(&faults, Members::Changeable, None).is_err() && check_kinds(&faults, Members::Changeable, Some(&commands[..1])).is_err());
+        assert!(
+            check_kinds(&faults, Members::Changeable, None).is_err()
+                && check_kinds(&faults, Members::Changeable, Some(&commands[..1])).is_err()
+        );
         for now in moments(&faults) {
             let names: Vec<String> = now
                 .iter()

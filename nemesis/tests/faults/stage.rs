@@ -70,7 +70,8 @@ impl Register {
 
 impl Administrator for Register {
     fn members(&self, _: &[NodeId], _: Duration) -> Result<Vec<ListedMember>, AdministratorError> {
-        let listed = |node: &NodeId| ListedMember { node: node.clone(), identity: String::new(), votes: true };
+        let listed =
+            |node: &NodeId| ListedMember { node: node.clone(), identity: String::new(), votes: true };
         Ok(self.change(|members| members.iter().map(listed).collect()))
     }
 
@@ -152,10 +153,7 @@ impl Stage {
             };
             let host = Arc::clone(arena.host(node.as_str()).expect("a host of this arena"));
             // It says that it joined, and otherwise does the same.
-            let joining = ProcessSpec {
-                env: vec![(JOINED.into(), "1".into())],
-                ..spec.clone()
-            };
+            let joining = ProcessSpec { env: vec![(JOINED.into(), "1".into())], ..spec.clone() };
             let joining = Some(Joining { spec: joining, data: data.clone() });
             members.push(Member { host, spec, clock, disk, joining });
         }

@@ -200,7 +200,8 @@ fn next(metrics: &Metrics) -> Option<ChangeMembers<u64, BasicNode>> {
     let (positions, end) = (metrics.replication.as_ref()?, metrics.last_log_index?);
     let has_all = |number: &u64| {
         let position = positions.get(number).copied().flatten();
-        position.is_some_and(|at| at.index + LACKS_MAX >= end && Some(at) >= *metrics.membership_config.log_id())
+        position
+            .is_some_and(|at| at.index + LACKS_MAX >= end && Some(at) >= *metrics.membership_config.log_id())
     };
     let learner = members.learner_ids().find(has_all)?;
     Some(ChangeMembers::AddVoterIds([learner].into()))

@@ -101,9 +101,12 @@ impl PeerNetwork {
         let payload = result.map_err(|error| match error {
             CallError::NotSent => RPCError::Unreachable(Unreachable::new(&error)),
             CallError::Lost => RPCError::Network(NetworkError::new(&error)),
-            CallError::TimedOut => {
-                RPCError::Timeout(Timeout { action: kind, id: self.standing.number(), target: self.target, timeout })
-            }
+            CallError::TimedOut => RPCError::Timeout(Timeout {
+                action: kind,
+                id: self.standing.number(),
+                target: self.target,
+                timeout,
+            }),
         })?;
         let failed = |error: AnswerError| RPCError::Network(NetworkError::new(&error));
         match decode_for_consensus(&payload) {

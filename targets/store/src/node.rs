@@ -137,7 +137,9 @@ impl Node {
     pub async fn members(&self, request: MemberRequest) -> RespReply {
         match self {
             Self::Raft(node) => node.members(request).await.map_or_else(RespReply::from, RespReply::members),
-            _ => RespReply::Error("ERR RAFT.NODE needs the mode raft: the nodes of this mode never change".into()),
+            _ => RespReply::Error(
+                "ERR RAFT.NODE needs the mode raft: the nodes of this mode never change".into(),
+            ),
         }
     }
 

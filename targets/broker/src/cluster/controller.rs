@@ -11,7 +11,9 @@ use duress_consensus::peer::frame::Hello;
 use duress_consensus::peer::payload::{decode, encode};
 use duress_consensus::state_machine::SnapshotContents;
 use duress_consensus::types::ServerState;
-use duress_consensus::{Applied, Beginning, Consensus, NodeName, ProposalError, Setup, StartError, StateView};
+use duress_consensus::{
+    Applied, Beginning, Consensus, NodeName, ProposalError, Setup, StartError, StateView,
+};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout, timeout_at};

@@ -211,7 +211,8 @@ impl RaftNode {
         let name = |number: u64| self.inner.consensus.name_of(number).map(ToString::to_string);
         let members = self.inner.consensus.members();
         let names = |part: Part| {
-            let names = members.iter().filter(|member| member.part == part).map(|member| member.name.as_str());
+            let names =
+                members.iter().filter(|member| member.part == part).map(|member| member.name.as_str());
             names.collect::<Vec<_>>().join(",")
         };
         let index = |id: Option<LogId>| id.map_or(0, |id| id.index);

@@ -49,12 +49,7 @@ impl RespReply {
                 Part::Learner => "learner",
             };
             let name = Self::Bulk(member.name.as_str().to_owned().into());
-            Self::Array(vec![
-                name,
-                Self::Bulk(part.into()),
-                integer(member.number),
-                integer(member.position),
-            ])
+            Self::Array(vec![name, Self::Bulk(part.into()), integer(member.number), integer(member.position)])
         };
         Self::Array(members.into_iter().map(member).collect())
     }
