@@ -97,7 +97,7 @@ fn member(frame: &BytesFrame) -> Result<ListedMember, RequestError> {
         return Err(unexpected(frame));
     };
     Ok(ListedMember {
-        node: NodeId::new(String::from_utf8_lossy(name).into_owned()),
+        node: NodeId::new(String::from_utf8_lossy(name)),
         identity: number.to_string(),
         votes: **part == *b"voter",
     })
