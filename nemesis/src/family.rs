@@ -24,6 +24,8 @@ pub enum Family {
     Disk,
     /// Processes get a share of a resource of the machine.
     Resources,
+    /// Members of the cluster are removed, and added again.
+    Membership,
     /// The user's own commands strike nodes of a cluster that already runs.
     Command,
 }
@@ -37,7 +39,7 @@ struct Entry {
     heals: &'static str,
 }
 
-const ENTRIES: [Entry; 9] = [
+const ENTRIES: [Entry; 10] = [
     Entry {
         family: Family::Partition,
         name: "partition",
@@ -95,6 +97,13 @@ const ENTRIES: [Entry; 9] = [
         heals: "SIGCONT for good: no thread is in state T, and the processes use a processor again",
     },
     Entry {
+        family: Family::Membership,
+        name: "membership",
+        does: "has the cluster's administrator remove the chosen nodes from it; the process of each goes on, or has ended before, with its data or without",
+        evidence: "the cluster itself listed the nodes before, and does not list them any more; the files deleted, if the data are",
+        heals: "the nodes are started again where they ended, and added: the cluster lists each with a vote, and it answers requests",
+    },
+    Entry {
         family: Family::Command,
         name: "command",
         does: "strikes nodes of a cluster that already runs by the commands of its manifest, which names the variants",
@@ -106,7 +115,7 @@ const ENTRIES: [Entry; 9] = [
 impl Family {
     /// Every family that a cluster in an arena can have, in the order of the documentation: all but commands, which are for
     /// clusters that already run.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Partition,
         Self::Packet,
         Self::Kill,
@@ -115,6 +124,7 @@ impl Family {
         Self::Clock,
         Self::Disk,
         Self::Resources,
+        Self::Membership,
     ];
 
     fn entry(self) -> &'static Entry {
@@ -152,7 +162,9 @@ impl Family {
             Self::Partition => Some("one@ and a choice as for kill"),
             Self::Kill | Self::Pause | Self::Restart => None,
             Self::Packet => Some("@ and a choice as for kill, @clients, or a client's host as @c1"),
-            Self::Clock | Self::Disk | Self::Resources | Self::Command => Some("@ and a choice as for kill"),
+            Self::Clock | Self::Disk | Self::Resources | Self::Membership | Self::Command => {
+                Some("@ and a choice as for kill")
+            }
         }
     }
 

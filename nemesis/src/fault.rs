@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock_fault::ClockEffect;
 use crate::disk_fault::{DiskEffect, TargetState};
 use crate::family::Family;
+use crate::membership::MemberChange;
 use crate::packet::PacketEffect;
 use crate::partition::{Cut, PartitionShape};
 use crate::resource_fault::ResourceEffect;
@@ -69,6 +70,13 @@ pub enum Fault {
         /// The nodes.
         targets: Targets,
     },
+    /// Removes members of the cluster; healing adds them again.
+    Membership {
+        /// How they are removed.
+        change: MemberChange,
+        /// The nodes.
+        targets: Targets,
+    },
     /// Strikes nodes of a cluster that already runs, by the user's own commands.
     Command {
         /// The name that the manifest gives it.
@@ -93,6 +101,7 @@ impl Fault {
             Self::Clock { .. } => Family::Clock,
             Self::Disk { .. } => Family::Disk,
             Self::Resources { .. } => Family::Resources,
+            Self::Membership { .. } => Family::Membership,
             Self::Command { .. } => Family::Command,
         }
     }
@@ -107,6 +116,7 @@ impl Fault {
             Self::Clock { effect, .. } => Some(effect.name()),
             Self::Disk { effect, .. } => Some(effect.name()),
             Self::Resources { effect, .. } => Some(effect.name()),
+            Self::Membership { change, .. } => Some(change.name()),
             Self::Kill { .. } | Self::Pause { .. } | Self::Restart { .. } | Self::Command { .. } => None,
         }
     }
@@ -124,6 +134,7 @@ impl Fault {
             | Self::Clock { targets, .. }
             | Self::Disk { targets, .. }
             | Self::Resources { targets, .. }
+            | Self::Membership { targets, .. }
             | Self::Command { targets, .. } => Some(targets),
         }
     }
@@ -152,6 +163,7 @@ impl Fault {
             | Self::Clock { targets, .. }
             | Self::Disk { targets, .. }
             | Self::Resources { targets, .. }
+            | Self::Membership { targets, .. }
             | Self::Command { targets, .. } => Some(targets),
         }
     }
@@ -186,6 +198,8 @@ impl Fault {
             | Self::Resources { .. } => true,
             // One command at a time has a node: another may undo what it did.
             Self::Command { .. } => true,
+            // A node can be removed once.
+            Self::Membership { .. } => true,
             Self::Disk { effect, .. } => {
                 effect.target_state() == TargetState::DeadNode || *effect == DiskEffect::LyingFsync
             }
@@ -205,6 +219,8 @@ impl Fault {
             | Self::Clock { .. }
             | Self::Resources { .. }
             | Self::Command { .. } => false,
+            // The others agree on it, and elect another leader if they have to.
+            Self::Membership { .. } => false,
         }
     }
 
@@ -237,6 +253,7 @@ impl fmt::Display for Fault {
             Self::Clock { effect, targets } => write!(f, "clock {effect} on {targets}"),
             Self::Disk { effect, targets } => write!(f, "disk {effect} on {targets}"),
             Self::Resources { effect, targets } => write!(f, "resources {effect} on {targets}"),
+            Self::Membership { change, targets } => write!(f, "membership {change} of {targets}"),
             Self::Command { name, targets, .. } => write!(f, "command {name} on {targets}"),
         }
     }

@@ -3,7 +3,7 @@
 //! In reading order:
 //! - [`Family`]: the kinds of fault; [`variants`]: the table of their variants;
 //! - [`FaultSpec`]: an item of the fault mix of the command line; [`PartitionShape`], [`packet`],
-//!   [`clock_fault`], [`disk_fault`], [`resource_fault`], [`selector`], [`trigger`]: its parts; [`Role`],
+//!   [`clock_fault`], [`disk_fault`], [`resource_fault`], [`membership`], [`selector`], [`trigger`]: its parts; [`Role`],
 //!   [`RoleMap`]: the roles of nodes; [`Story`]: faults that belong together;
 //! - [`Fault`]: a fault as data; [`schedule`]: a mix expanded into timed faults, from a seed, within the
 //!   tolerance of the target: [`LossLimit`], [`clock_bound`];
@@ -20,6 +20,7 @@ pub mod clock_fault;
 pub mod cluster;
 pub mod commands;
 pub mod disk_fault;
+pub mod membership;
 pub mod nemesis;
 pub mod packet;
 pub mod resource_fault;

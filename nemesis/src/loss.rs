@@ -52,6 +52,7 @@ pub(crate) fn lost(fault: &Fault, nodes: &[NodeId]) -> usize {
         | Fault::Pause { .. }
         | Fault::Restart { .. }
         | Fault::Resources { .. }
+        | Fault::Membership { .. }
         | Fault::Command { disables: true, .. } => targets,
         Fault::Disk { effect, .. } => {
             let away = effect.target_state() == TargetState::DeadNode

@@ -3,6 +3,7 @@
 mod clocks;
 mod command_faults;
 mod disks;
+mod members;
 mod networks;
 mod processes;
 mod resources;
@@ -25,6 +26,7 @@ use crate::disk_fault::{DiskEffect, TargetState};
 use crate::fault::Fault;
 use crate::links::Links;
 use crate::loss::outside_the_largest_view;
+use crate::membership::{Administrator, MemberChange};
 use crate::packet::PacketEffect;
 use crate::partition::{self, Cut, Link};
 use crate::resource_fault::ResourceEffect;
@@ -155,6 +157,26 @@ pub enum NemesisError {
         /// Each fault, and the command that heals it.
         left: Vec<String>,
     },
+    /// The cluster's members cannot be changed.
+    #[error("the members of this cluster cannot be changed while it serves")]
+    FixedMembers,
+    /// The data of a node that was removed could not be deleted.
+    #[error("failed to delete the data of node {node}, which was removed")]
+    Wipe {
+        /// The node.
+        node: NodeId,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Nodes that were removed did not become members again, though no fault was in force.
+    #[error("{} did not become members again: {evidence}", list(nodes))]
+    NotMembers {
+        /// The nodes.
+        nodes: Vec<NodeId>,
+        /// The observations.
+        evidence: String,
+    },
     /// The fault to heal is not in force.
     #[error("fault {id} is not in force")]
     NotActive {
@@ -205,6 +227,8 @@ enum Active {
     Throttle { nodes: Vec<ThrottledNode> },
     /// The commands, the nodes that they strike, and whether those cannot serve meanwhile.
     Command { name: String, nodes: Vec<NodeId>, disables: bool },
+    /// The nodes that were removed.
+    Membership { change: MemberChange, nodes: Vec<NodeId> },
 }
 
 /// A fault that was injected.
@@ -236,13 +260,16 @@ pub struct Healed {
 /// The owner of the cluster's processes and the network's policies. Its calls block, each within a deadline.
 ///
 /// If the cluster already runs, it owns neither processes nor a network, and carries out the user's commands instead.
-#[derive(Debug)]
 pub struct Nemesis {
     /// The network, unless the cluster already runs.
     switch: Option<Switch>,
     cluster: Cluster,
     /// The faults of a cluster that already runs.
     commands: Option<FaultCommands>,
+    /// Who changes the members of a cluster where that can be done.
+    administrator: Option<Box<dyn Administrator>>,
+    /// The nodes that are to be members again, and are perhaps not yet.
+    joining: BTreeSet<NodeId>,
     nodes: Vec<NodeId>,
     links: Links,
     active: BTreeMap<u32, (Fault, Active)>,
@@ -268,11 +295,19 @@ impl Nemesis {
         Self::idle(None, Cluster::new([], None), Some(commands), 0)
     }
 
+    /// Has `administrator` change the members of the cluster.
+    #[must_use]
+    pub fn administered_by(self, administrator: Box<dyn Administrator>) -> Self {
+        Self { administrator: Some(administrator), ..self }
+    }
+
     fn idle(switch: Option<Switch>, cluster: Cluster, commands: Option<FaultCommands>, seed: u64) -> Self {
         Self {
             switch,
             cluster,
             commands,
+            administrator: None,
+            joining: BTreeSet::new(),
             nodes: Vec::new(),
             links: Links::new(seed),
             active: BTreeMap::new(),
@@ -282,15 +317,15 @@ impl Nemesis {
         }
     }
 
-    /// Starts every node that is not running.
+    /// Starts every node that is not running, and has the cluster add those that healing could not.
     ///
     /// # Errors
-    /// [`NemesisError::Cluster`].
+    /// [`NemesisError::Cluster`], [`NemesisError::NotMembers`].
     pub fn start_nodes(&mut self) -> Result<(), NemesisError> {
         for node in self.nodes.clone() {
             self.cluster.start(&node)?;
         }
-        Ok(())
+        self.settle_members()
     }
 
     /// Starts `node` unless it runs, as a supervisor would after the node ended by itself.
@@ -382,6 +417,12 @@ impl Nemesis {
                 let nodes = targets(chosen);
                 self.throttle(id, fault, *percent, &nodes)?
             }
+            Fault::Membership { change, targets: chosen } => {
+                // A node that is still to be added cannot be removed.
+                let taken: Vec<NodeId> = taken.iter().chain(&self.joining).cloned().collect();
+                let nodes = chosen.resolve(&roles, &taken);
+                self.inject_membership(id, fault, *change, &nodes)?
+            }
             Fault::Command { name, disables, targets: chosen } => {
                 let nodes = targets(chosen);
                 let active = Active::Command { name: name.clone(), nodes, disables: *disables };
@@ -429,6 +470,9 @@ impl Nemesis {
                 (self.heal_disks(id, effect, nodes, ended)?, Instant::now(), Vec::new())
             }
             Active::Throttle { nodes } => (self.unthrottle(nodes)?, Instant::now(), Vec::new()),
+            Active::Membership { change, nodes } => {
+                (self.heal_membership(change, &nodes)?, Instant::now(), Vec::new())
+            }
             Active::Command { ref name, ref nodes, .. } => match self.heal_command(id, name, nodes) {
                 Ok(evidence) if evidence.proves() != Proof::Missing => (evidence, Instant::now(), Vec::new()),
                 failed => {
@@ -438,7 +482,13 @@ impl Nemesis {
                 }
             },
         };
-        Ok(Healed { evidence: prove(&fault, evidence)?, at, nodes, links })
+        let evidence = prove(&fault, evidence)?;
+        let nodes = match &evidence {
+            // Other faults keep them away, and `start_nodes` awaits them.
+            Evidence::Added(_) if evidence.proves() != Proof::Proven => Vec::new(),
+            _ => nodes,
+        };
+        Ok(Healed { evidence, at, nodes, links })
     }
 
     /// Returns the nodes that a fault strikes, or the ends of the links that it strikes.
@@ -450,9 +500,10 @@ impl Nemesis {
         match active {
             Active::Partition { links } => ends(&mut links.iter().map(|(link, _)| link)),
             Active::Packet { links, .. } => ends(&mut links.iter().map(|(link, _)| link)),
-            Active::Down { nodes } | Active::Disk { nodes, .. } | Active::Command { nodes, .. } => {
-                nodes.clone()
-            }
+            Active::Down { nodes }
+            | Active::Disk { nodes, .. }
+            | Active::Command { nodes, .. }
+            | Active::Membership { nodes, .. } => nodes.clone(),
             Active::Pause { nodes } => nodes.iter().map(|(node, _)| node.clone()).collect(),
             Active::Clock { clocks } => clocks.iter().map(|clock| clock.node.clone()).collect(),
             Active::Throttle { nodes } => nodes.iter().map(|one| one.node.clone()).collect(),
@@ -462,7 +513,7 @@ impl Nemesis {
     /// Returns the nodes that a fault disables: their processes have ended or stopped, or they are cut off.
     fn away(&self, active: &Active) -> Vec<NodeId> {
         match active {
-            Active::Down { nodes } => nodes.clone(),
+            Active::Down { nodes } | Active::Membership { nodes, .. } => nodes.clone(),
             Active::Pause { nodes } => nodes.iter().map(|(node, _)| node.clone()).collect(),
             Active::Disk { effect, nodes, .. } if effect.target_state() == TargetState::DeadNode => {
                 nodes.clone()
@@ -557,6 +608,10 @@ impl Nemesis {
         }
         ended
     }
+}
+
+fn list(nodes: &[NodeId]) -> String {
+    nodes.iter().map(NodeId::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn prove(fault: &Fault, evidence: Evidence) -> Result<Evidence, NemesisError> {

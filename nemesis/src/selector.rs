@@ -66,6 +66,24 @@ impl Selector {
         !matches!(self, Self::One | Self::Minority)
     }
 
+    /// Returns the largest number of `nodes` nodes that it may choose.
+    pub(crate) fn count(&self, nodes: usize) -> usize {
+        match self {
+            Self::One | Self::Role(_) | Self::Follower => 1,
+            Self::Minority => nodes.saturating_sub(1) / 2,
+            Self::Majority => nodes / 2 + 1,
+            Self::All => nodes,
+            Self::Followers => nodes.saturating_sub(1),
+            Self::Clients => 0,
+            Self::Nodes(listed) => listed.len(),
+        }
+    }
+
+    /// Returns whether a majority of `nodes` nodes is left, whichever it chooses.
+    pub(crate) fn leaves_majority(&self, nodes: usize) -> bool {
+        self.count(nodes) * 2 < nodes
+    }
+
     /// Draws the targets among `nodes`, which are not empty, or `clients`. A minority has at least one node
     /// and at most `most`.
     pub fn targets(&self, nodes: &[NodeId], clients: &[NodeId], most: usize, rng: &mut impl Rng) -> Targets {

@@ -11,6 +11,7 @@ use std::str::FromStr;
 use crate::clock_fault::ClockEffect;
 use crate::disk_fault::DiskEffect;
 use crate::family::Family;
+use crate::membership::MemberChange;
 use crate::packet::PacketEffect;
 use crate::partition::PartitionShape;
 use crate::resource_fault::ResourceEffect;
@@ -47,6 +48,8 @@ pub enum Wanted {
     Disk(Option<DiskEffect>, Option<Selector>),
     /// This effect on the processes of these nodes.
     Resources(Option<ResourceEffect>, Option<Selector>),
+    /// A change of these members.
+    Membership(Option<MemberChange>, Option<Selector>),
     /// The user's own commands of this name, on these nodes.
     Command(Option<String>, Option<Selector>),
     /// Several faults that belong together.
@@ -69,6 +72,7 @@ impl FaultSpec {
             Wanted::Clock(..) => Family::Clock,
             Wanted::Disk(..) => Family::Disk,
             Wanted::Resources(..) => Family::Resources,
+            Wanted::Membership(..) => Family::Membership,
             Wanted::Command(..) => Family::Command,
             Wanted::Story(_) => return None,
         })
@@ -84,6 +88,7 @@ impl FaultSpec {
             | Wanted::Clock(_, selector)
             | Wanted::Disk(_, selector)
             | Wanted::Resources(_, selector)
+            | Wanted::Membership(_, selector)
             | Wanted::Command(_, selector) => selector.as_ref(),
             Wanted::Story(_) => None,
         }
@@ -101,6 +106,7 @@ impl FaultSpec {
             Wanted::Clock(effect, _) => effect.as_ref().map(Kind::name),
             Wanted::Disk(effect, _) => effect.as_ref().map(Kind::name),
             Wanted::Resources(effect, _) => effect.as_ref().map(Kind::name),
+            Wanted::Membership(change, _) => change.as_ref().map(Kind::name),
             Wanted::Command(..) | Wanted::Story(_) => None,
         };
         self.family()?.variants().find(|variant| Some(variant.name) == name)
@@ -149,6 +155,7 @@ impl FaultSpec {
             Family::Clock => Wanted::Clock(None, None),
             Family::Disk => Wanted::Disk(None, None),
             Family::Resources => Wanted::Resources(None, None),
+            Family::Membership => Wanted::Membership(None, None),
             Family::Command => Wanted::Command(None, None),
         };
         Self { what, on: None }
@@ -276,6 +283,9 @@ impl FromStr for FaultSpec {
             Family::Resources => {
                 Wanted::Resources(parsed(variant, ResourceEffect::parse, unknown)?, selector(nodes)?)
             }
+            Family::Membership => {
+                Wanted::Membership(parsed(variant, MemberChange::parse, unknown)?, selector(nodes)?)
+            }
             Family::Command => Wanted::Command(variant.map(str::to_owned), selector(nodes)?),
         };
         Ok(Self { what, on })
@@ -291,6 +301,7 @@ impl fmt::Display for FaultSpec {
             Wanted::Clock(Some(effect), _) => write!(f, ":{effect}")?,
             Wanted::Disk(Some(effect), _) => write!(f, ":{effect}")?,
             Wanted::Resources(Some(effect), _) => write!(f, ":{effect}")?,
+            Wanted::Membership(Some(change), _) => write!(f, ":{change}")?,
             Wanted::Command(Some(name), _) => write!(f, ":{name}")?,
             Wanted::Story(Some(story)) => write!(f, ":{}", story.name())?,
             _ => {}
@@ -322,6 +333,7 @@ mod tests {
                     pause:leader,pause:n2,restart:all,packet,packet:loss=10%,packet:delay=50ms@one,clock,\
                     clock:drift=20ms/s@leader,clock:bump=-2s,clock@n1,disk,disk:power-loss@all,disk:slow-fsync=20ms,\
                     resources,resources:cpu=5%@leader,\
+                    clock:drift=20ms/s@leader,clock:bump=-2s,clock@n1,disk,disk:power-loss@all,disk:slow-fsync=20ms,membership,membership:replace@leader,membership:leave@n1,\
                     kill:leader@fsync=37,pause:role=log-0@leader-change,disk:power-loss@all@op=200,kill@log=elected leader";
         let mix = FaultSpec::parse_mix(text).expect("a good mix");
         let printed: Vec<String> = mix.iter().map(FaultSpec::to_string).collect();

@@ -14,6 +14,7 @@ use rand::{Rng, RngExt};
 use crate::clock_fault::ClockEffect;
 use crate::disk_fault::DiskEffect;
 use crate::family::Family;
+use crate::membership::MemberChange;
 use crate::packet::PacketEffect;
 use crate::partition::PartitionShape;
 use crate::resource_fault::ResourceEffect;
@@ -57,12 +58,14 @@ pub enum Need {
     Clock,
     /// A faultable disk for each node.
     Disk,
+    /// A cluster whose members can be changed while it serves.
+    Members,
 }
 
 fn nodes_min(needs: &[Need]) -> usize {
     let nodes = needs.iter().map(|need| match need {
         Need::Nodes(nodes) => *nodes,
-        Need::Leader | Need::Clock | Need::Disk => 1,
+        Need::Leader | Need::Clock | Need::Disk | Need::Members => 1,
     });
     nodes.max().unwrap_or(1)
 }
@@ -78,6 +81,7 @@ pub fn variants() -> &'static [Variant] {
             Family::Clock => erased::<ClockEffect>(family),
             Family::Disk => erased::<DiskEffect>(family),
             Family::Resources => erased::<ResourceEffect>(family),
+            Family::Membership => erased::<MemberChange>(family),
             // Manifests name these.
             Family::Command => Vec::new(),
         });
@@ -325,6 +329,25 @@ pub(crate) const RESOURCES: &[Row<ResourceEffect>] = &[row(
     &[],
     "the node's processes run for this share of the time, and are stopped for the rest",
 )];
+pub(crate) const MEMBERSHIPS: &[Row<MemberChange>] = &{
+    use MemberChange::*;
+    const MEMBERS: &[Need] = &[Need::Nodes(3), Need::Members];
+    [
+        row(Leave, 2, MEMBERS, "a member is removed while it runs, and runs on until it is added again"),
+        row(
+            Join,
+            2,
+            MEMBERS,
+            "a member is killed and removed, and comes back on its data, which know nothing of it, to join",
+        ),
+        row(
+            Replace,
+            3,
+            MEMBERS,
+            "a member is killed and removed and its data deleted; a fresh one of its name and address joins",
+        ),
+    ]
+};
 
 #[cfg(test)]
 mod tests {
@@ -363,6 +386,7 @@ mod tests {
         }
         let with_weight = variants().iter().filter(|variant| variant.weight > 0);
         let with_weight = with_weight.map(|variant| (variant.family.name(), variant.name));
+        drawn.extend((0..50).map(|_| ("membership", MemberChange::draw(3, |_| true, &mut rng).name())));
         let chosen = ["kill", "pause", "restart"];
         let with_weight: BTreeSet<_> = with_weight.filter(|(family, _)| !chosen.contains(family)).collect();
         assert_eq!(drawn, with_weight);

@@ -26,6 +26,7 @@ use super::words::{Concurrency, duration, named_nodes, nodes, promise};
 use super::workload::WorkloadArgs;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
+use crate::hunt::draw::changes_members;
 use crate::plan::{
     ArenaPlan, CapturePlan, ClockSource, DEFAULT_FLOOR, DataLocation, NODES_MAX, Plan, PlannedHost, VERSION,
     fresh_key_prefix, hosts,
@@ -385,7 +386,7 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
     };
     let faults = match (external, faults.as_str()) {
         (Some(_), "all") => all_of_its_own(system, &settings)?,
-        (None, "all") => all_allowed()?,
+        (None, "all") => all_allowed(system, &settings, node_count)?,
         _ => faults,
     };
     let mix = match &args.schedule {
@@ -515,9 +516,12 @@ fn all_of_its_own(system: &dyn System, settings: &Settings) -> Result<String, Fa
     Ok(if names.is_empty() { "none".to_owned() } else { names.join(",") })
 }
 
-/// Returns every family of faults that this machine supports, as a mix.
-fn all_allowed() -> Result<String, Failure> {
-    let (allowed, forbidden) = families()?;
+/// Returns every family of faults that this machine supports, and the target with these settings, as a mix.
+fn all_allowed(system: &dyn System, settings: &Settings, nodes: usize) -> Result<String, Failure> {
+    let (mut allowed, forbidden) = families()?;
+    if !changes_members(system, settings, nodes) {
+        allowed.retain(|family| *family != Family::Membership);
+    }
     let names = |families: &[Family], more: &[&str]| {
         families.iter().map(|family| family.name()).chain(more.iter().copied()).collect::<Vec<_>>().join(",")
     };

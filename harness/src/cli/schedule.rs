@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use duress_nemesis::membership::Members;
 use duress_nemesis::schedule::{CommandVariant, MixOptions, check_kinds, expand};
 use duress_nemesis::{Fault, FaultSpec, LossLimit, Role, ScheduledFault};
 use duress_targets::{Deployment, ExternalFault};
@@ -37,9 +38,15 @@ pub(super) fn expanded(
         client_time_out: deployment.time_outs().client,
         losses: plan.losses.unwrap_or_else(|| LossLimit::tolerated(deployment.tolerates())),
         clock_bound: deployment.clock_bound(),
+        members: members(deployment),
         commands: commands.as_deref(),
     };
     expand(mix, &options).map_err(Failure::usage)
+}
+
+/// Returns whether the members of a cluster can be changed.
+fn members(deployment: &dyn Deployment) -> Members {
+    if deployment.membership().is_some() { Members::Changeable } else { Members::Fixed }
 }
 
 /// Returns the faults of a cluster that already runs.
@@ -60,7 +67,7 @@ pub(super) fn check(plan: &Plan, deployment: &dyn Deployment) -> Result<(), Fail
             Failure::usage(anyhow::anyhow!(error)).hint("`duress run … --dry-run` prints a plan that fits")
         );
     }
-    check_kinds(&plan.schedule, commands(deployment).as_deref()).map_err(Failure::usage)
+    check_kinds(&plan.schedule, members(deployment), commands(deployment).as_deref()).map_err(Failure::usage)
 }
 
 /// Gives nodes clocks and disks of their own if a fault of the schedule needs them: both cost something.

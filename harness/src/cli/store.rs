@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use duress_settings::Request;
-use duress_store::{Config, NodeName, Peer, offer};
+use duress_store::{Beginning, Config, NodeName, Peer, offer};
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::{subject, words};
@@ -28,6 +28,9 @@ pub struct StoreArgs {
     /// Another node and its address for this one; once for each
     #[arg(long = "peer", value_name = "NAME=ADDRESS:PORT")]
     peers: Vec<Peer>,
+    /// Begin as a node that an administrator will add (RAFT.NODE ADD), if the folder is empty; in mode raft
+    #[arg(long)]
+    join: bool,
     /// The folder of its data, made if missing
     #[arg(long, value_name = "FOLDER", default_value = "duress-store-data")]
     data: PathBuf,
@@ -50,7 +53,8 @@ pub fn store(args: &StoreArgs) -> Result<Exit, Failure> {
     let settings = offer().resolve("store", &request, None).map_err(Failure::usage)?;
     let config = Config::new(args.node.clone(), args.listen, args.peer_listen, args.data.clone(), &settings)
         .map_err(Failure::usage)?;
-    let config = Config { peers: args.peers.clone(), ..config };
+    let beginning = if args.join { Beginning::Joins } else { Beginning::Founds };
+    let config = Config { peers: args.peers.clone(), beginning, ..config };
     config.validate().map_err(Failure::usage)?;
     crate::cli::log::to_stderr();
     // One thread a node: a whole cluster shares the machine with its clients.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use duress_nemesis::{Family, variants};
+use duress_nemesis::{Family, FaultSpec, variants};
 use duress_settings::{BugSpec, Request, Settings, SettingsError, Values};
 use duress_targets::{Deployment, Node, System, Topology};
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -92,6 +92,9 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
     let durable = system.description().durable;
     let fits = |family: &Family| match family {
         Family::Clock => !rests_on_clocks,
+        Family::Membership => {
+            settings.as_ref().is_some_and(|settings| changes_members(system, settings, nodes))
+        }
         // Without data of its own a node survives neither, and its messages may not bear being repeated.
         Family::Kill | Family::Restart | Family::Disk | Family::Packet => durable,
         Family::Partition | Family::Pause | Family::Resources | Family::Command => true,
@@ -154,6 +157,12 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
 /// promise, which is not a defect.
 fn rests_on_clocks(system: &dyn System, settings: &Settings, nodes: usize) -> bool {
     deployed(system, settings, nodes).is_some_and(|deployment| deployment.clock_bound().is_some())
+}
+
+/// Whether the members of a cluster of so many nodes can be removed and added.
+pub fn changes_members(system: &dyn System, settings: &Settings, nodes: usize) -> bool {
+    nodes >= FaultSpec::any(Family::Membership).nodes_min()
+        && deployed(system, settings, nodes).is_some_and(|deployment| deployment.membership().is_some())
 }
 
 /// Returns `system` with these settings on so many nodes; `None` if they do not go together.

@@ -372,7 +372,14 @@ impl Conductor {
                 }
                 self.record(NemesisAct::StopFailed { fault: name, error: chain(&source) }).await;
                 course.broken.push(Breakage::Fault { id, what: "healed", source });
-                self.clock.now()
+                let now = self.clock.now();
+                if fault.fault.family() == Family::Membership {
+                    // Every process runs, and the network is as it was: a silence from now on is the system's own.
+                    course.situation.borrow_mut().healed(id, now);
+                    let nodes = course.situation.borrow().struck_by(id);
+                    self.await_return(id, now, nodes, Vec::new(), course);
+                }
+                now
             }
         }
     }

@@ -1,5 +1,6 @@
 //! A run: world up, clients and nemesis side by side, heal, final reads, teardown, check.
 
+mod administrator;
 pub mod agenda;
 pub mod clock;
 pub mod cluster_access;

@@ -107,6 +107,13 @@ impl Situation {
         self.update(now);
     }
 
+    /// Returns the nodes that fault `id` has struck.
+    #[must_use]
+    pub fn struck_by(&self, id: u32) -> Vec<NodeId> {
+        let struck = self.struck.iter().filter(|(_, fault, _)| *fault == id);
+        struck.map(|(node, ..)| node.clone()).collect()
+    }
+
     /// Returns the nodes whose disks may have lost data.
     #[must_use]
     pub fn damaged(&self) -> BTreeSet<NodeId> {

@@ -14,6 +14,7 @@ use duress_arena::{Arena, ArenaError, ArenaSpec, Host, HostSpec};
 use duress_history::NodeId;
 use duress_nemesis::cluster::{Cluster, Member};
 use duress_nemesis::commands::{CommandFault, CommandLine, FaultCommands, NodeCommands};
+use duress_nemesis::membership::Joining;
 use duress_nemesis::nemesis::{Crash, Nemesis, NemesisError};
 use duress_targets::{
     ClientProgram, Deployment, ExternalCommands, ExternalFault, LaunchError, NodeFiles, NotReady, OwnNetwork,
@@ -23,6 +24,7 @@ use tokio::task::JoinSet;
 
 use crate::plan::{ArenaPlan, ClockSource, DataLocation, Plan, PlannedHost, hosts};
 use crate::record::folder::{FolderError, RunFolder};
+use crate::run::administrator::Operator;
 use crate::run::cluster_access::ClusterAccess;
 use crate::run::conductor::foreground;
 use crate::run::nemesis_thread::NemesisThread;
@@ -193,8 +195,13 @@ impl World {
         };
         let files = files(plan, planned.data, folder)?;
         let mut members = Vec::new();
+        let membership = deployment.membership();
         for (number, host) in (0..).zip(&plan.nodes) {
+            let node_files = &files[&host.name];
+            let joining =
+                membership.map(|membership| membership.joining(&host.name, node_files)).transpose()?;
             members.push(Member {
+                joining: joining.map(|spec| Joining { spec, data: node_files.data.clone() }),
                 host: find(host),
                 spec: deployment.process(&host.name, &files[&host.name])?,
                 clock: match planned.clock {
@@ -213,7 +220,11 @@ impl World {
             .iter()
             .filter_map(|member| Some((NodeId::new(member.host.name()), member.disk.as_ref()?.activity())))
             .collect();
-        let nemesis = Nemesis::new(arena.switch().clone(), Cluster::new(members, tracer), plan.seed);
+        let mut nemesis = Nemesis::new(arena.switch().clone(), Cluster::new(members, tracer), plan.seed);
+        if membership.is_some() {
+            let operator = Operator::new(Arc::clone(&deployment), find(&operator[0]));
+            nemesis = nemesis.administered_by(Box::new(operator.map_err(WorldError::Thread)?));
+        }
         let nemesis = NemesisThread::start(nemesis).map_err(WorldError::Thread)?;
         let cluster = Rc::new(ClusterAccess {
             serving: deployment.serving(),

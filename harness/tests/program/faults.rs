@@ -11,6 +11,7 @@ use duress_testing::{Missing, Need};
 pub const TESTS: &[Test] = &[
     ("a_mix_stays_within_what_the_target_tolerates", a_mix_stays_within_what_the_target_tolerates),
     ("flapping_links_and_slow_clients_break_nothing", flapping_links_and_slow_clients_break_nothing),
+    ("members_leave_and_join_and_break_nothing", members_leave_and_join_and_break_nothing),
     ("faults_begin_at_events", faults_begin_at_events),
     ("every_story_is_told_and_breaks_nothing", every_story_is_told_and_breaks_nothing),
     ("a_story_that_deposes_leaders_does", a_story_that_deposes_leaders_does),
@@ -63,6 +64,39 @@ fn a_mix_stays_within_what_the_target_tolerates() {
     assert_eq!((most_killed(&beyond), &beyond["losses"]), (5, &serde_json::json!("beyond")));
     // A fault requested by name has the size of its name.
     assert_eq!(most_killed(&planned("store --faults kill:all --seed 1")), 5);
+}
+
+fn members_leave_and_join_and_break_nothing() {
+    let stage = Stage::set();
+    let line = "run store --nodes 3 --time-limit 12 --interval 3s --seed 4 \
+                --faults membership:leave,membership:join,membership:replace,kill:n2";
+    let run = stage.run(line, PATIENCE).exits(0);
+    let history = stage.latest().history();
+    let evident = |prefix: &str| {
+        let events = nemesis(&history, prefix);
+        events.into_iter().filter(|event| event["value"]["evidence"].is_object()).collect::<Vec<_>>()
+    };
+    let identities = |event: &Value, list: &str| {
+        let members = event["value"]["evidence"][list].as_array().unwrap().clone();
+        members.into_iter().map(|member| member["identity"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let (removed, added) = (evident("start-membership"), evident("stop-membership"));
+    assert!(!removed.is_empty() && removed.len() == added.len(), "{run}");
+    for variant in ["leave", "join", "replace"] {
+        let of = |event: &&Value| event["value"]["what"].as_str().unwrap().contains(variant);
+        assert!(removed.iter().any(|event| of(event)), "no {variant}: {run}");
+    }
+    for event in &added {
+        assert_eq!(event["value"]["evidence"]["seen"], "added");
+        assert_eq!(identities(event, "after").len(), 3, "{event}");
+    }
+    // A fresh node is another member than the one that it replaces.
+    let last = identities(added.last().unwrap(), "after");
+    assert!(last.iter().any(|identity| identity.len() > 1), "{last:?}");
+
+    let refused = stage.run("run store --mode primary --faults membership --dry-run", PATIENCE).exits(254);
+    assert!(refused.stderr.contains("a target whose members can be changed"), "{refused}");
+    assert!(!planned("store --mode primary --faults all")["faults"].as_str().unwrap().contains("membership"));
 }
 
 fn flapping_links_and_slow_clients_break_nothing() {

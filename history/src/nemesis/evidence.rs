@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::clock_seen::NodeClock;
 use super::command_seen::CommandSeen;
 use super::disk_seen::NodeDisk;
+use super::members_seen::MembersSeen;
 use super::packet_seen::{PacketsSeen, Touches};
 use super::process_seen::{NodeProcesses, NodeResumed};
 use super::share_seen::NodeShare;
@@ -136,6 +137,10 @@ pub enum Evidence {
         /// The resumed processes.
         resumed: Vec<NodeResumed>,
     },
+    /// Members were removed: the cluster listed them before, and does not any more.
+    Removed(MembersSeen),
+    /// Members were added: the cluster lists them with a vote, and they answer requests.
+    Added(MembersSeen),
     /// The fault's own command says that it is in force, and said before that it was not.
     Commanded {
         /// Its answers about each node.
@@ -175,6 +180,7 @@ impl Evidence {
             Self::Commanded { nodes } | Self::Withdrawn { nodes } => {
                 nodes.iter().map(|node| &node.node).collect()
             }
+            Self::Removed(seen) | Self::Added(seen) => seen.nodes.iter().collect(),
         }
     }
 
@@ -185,6 +191,7 @@ impl Evidence {
             Self::Started { nodes } | Self::DiskHealed { started: nodes, .. } => {
                 nodes.iter().map(|node| node.node.clone()).collect()
             }
+            Self::Added(seen) => seen.started.clone(),
             _ => Vec::new(),
         }
     }
@@ -233,6 +240,8 @@ impl Evidence {
             Self::DiskHealed { nodes, started } => {
                 !nodes.is_empty() && nodes.iter().all(NodeDisk::is_sound) && live(started)
             }
+            Self::Removed(seen) => seen.are_removed(),
+            Self::Added(seen) => seen.are_added(),
             // A command that says the same whatever happens is no evidence.
             Self::Commanded { nodes } => nodes.iter().all(|node| !node.before && node.after),
             Self::Withdrawn { nodes } => nodes.iter().all(|node| !node.after),
@@ -255,6 +264,11 @@ impl Evidence {
             Self::Resumed { nodes } => nodes.is_empty(),
             Self::Throttled { nodes } | Self::Unthrottled { nodes, .. } => nodes.is_empty(),
             Self::Commanded { nodes } | Self::Withdrawn { nodes } => nodes.is_empty(),
+            // The others may have had no quorum meanwhile, or were not reached.
+            Self::Removed(seen) => {
+                seen.nodes.is_empty() || !seen.hindered_by.is_empty() && !seen.are_removed()
+            }
+            Self::Added(seen) => seen.nodes.is_empty() || !seen.hindered_by.is_empty() && !seen.are_added(),
             Self::DiskStruck { nodes } | Self::DiskHealed { nodes, .. } => nodes.is_empty(),
             Self::ClockSet { nodes } => nodes.is_empty(),
             Self::ClockReset { nodes } => {
@@ -356,6 +370,7 @@ impl fmt::Display for Evidence {
             Self::Unthrottled { nodes, resumed } => {
                 write!(f, "{}; running again: {}", list(nodes), list(resumed))
             }
+            Self::Removed(seen) | Self::Added(seen) => write!(f, "{seen}"),
             Self::Commanded { nodes } | Self::Withdrawn { nodes } => {
                 write!(f, "its own command says of {}", list(nodes))
             }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use duress_history::NodeId;
 use duress_history::nemesis::{
-    ClockAsked, ClockSeen, CommandSeen, DiskProbe, DiskSeen, Evidence, FlippedBit, LastingFault, NodeClock,
-    NodeDisk, NodeProcesses, NodeResumed, NodeShare, PacketsSeen, ProcessClock, Proof, Touches, Undone,
-    UnpatchedProcess,
+    ClockAsked, ClockSeen, CommandSeen, DiskProbe, DiskSeen, Evidence, FlippedBit, LastingFault,
+    ListedMember, MembersSeen, NodeClock, NodeDisk, NodeProcesses, NodeResumed, NodeShare, PacketsSeen,
+    ProcessClock, Proof, Touches, Undone, UnpatchedProcess,
 };
 
 fn node(name: &str) -> NodeId {
@@ -333,6 +333,70 @@ fn what_a_fault_s_own_command_says() {
     proves_only(&withdrawn(&[(true, false), (false, false)]), [withdrawn(&[(true, false), (true, true)])]);
 }
 
+/// Returns what is seen of n3 when a cluster lists these members before and afterwards; `-` after a name: without a vote.
+fn members(before: Option<&str>, after: Option<&str>) -> MembersSeen {
+    let member = |name: &str| ListedMember {
+        node: node(name.trim_end_matches('-')),
+        identity: String::new(),
+        votes: !name.ends_with('-'),
+    };
+    let list = |names: &str| names.split_whitespace().map(member).collect();
+    MembersSeen {
+        nodes: vec![node("n3")],
+        before: before.map(list),
+        after: after.map(list),
+        ..MembersSeen::default()
+    }
+}
+
+#[test]
+fn a_member_is_removed_when_the_cluster_no_longer_lists_it() {
+    let seen = |before, after| Evidence::Removed(members(before, after));
+    let wiped = |files| {
+        let wiped = [(node("n3"), files)].into();
+        Evidence::Removed(MembersSeen { wiped, ..members(Some("n1 n2 n3"), Some("n1 n2")) })
+    };
+    let lists = "n1 n2 n3";
+    proves_only(
+        &seen(Some(lists), Some("n1 n2")),
+        [
+            seen(Some(lists), Some(lists)),
+            seen(Some(lists), Some("n1 n2 n3-")),
+            seen(Some("n1 n2"), Some("n1 n2")),
+            seen(Some(lists), Some("")),
+            seen(Some(lists), None),
+            seen(None, Some("n1 n2")),
+        ],
+    );
+    proves_only(&wiped(1), [wiped(0)]);
+}
+
+#[test]
+fn a_member_is_added_when_it_has_a_vote_and_serves() {
+    let seen = |after, serving: &[&str]| {
+        let serving = serving.iter().map(|name| node(name)).collect();
+        Evidence::Added(MembersSeen { serving, ..members(Some("n1 n2"), after) })
+    };
+    proves_only(
+        &seen(Some("n1 n2 n3"), &["n3"]),
+        [
+            seen(Some("n1 n2 n3"), &[]),
+            seen(Some("n1 n2 n3-"), &["n3"]),
+            seen(Some("n1 n2"), &["n3"]),
+            seen(None, &["n3"]),
+        ],
+    );
+}
+
+#[test]
+fn a_change_of_members_that_other_faults_hinder_is_no_failure() {
+    let hindered = MembersSeen { hindered_by: vec![4], ..members(Some("n1 n2 n3"), Some("n1 n2 n3")) };
+    assert_eq!(Evidence::Removed(hindered.clone()).proves(), Proof::Masked);
+    assert_eq!(Evidence::Added(hindered).proves(), Proof::Masked);
+    let all_the_same = MembersSeen { hindered_by: vec![4], ..members(Some("n1 n2 n3"), Some("n1 n2")) };
+    assert_eq!(Evidence::Removed(all_the_same).proves(), Proof::Proven);
+}
+
 #[test]
 fn a_fault_that_no_node_was_left_for_proves_nothing_and_is_no_failure() {
     for evidence in [
@@ -345,6 +409,8 @@ fn a_fault_that_no_node_was_left_for_proves_nothing_and_is_no_failure() {
         Evidence::Unthrottled { nodes: Vec::new(), resumed: Vec::new() },
         Evidence::ClockSet { nodes: Vec::new() },
         Evidence::ClockReset { nodes: Vec::new() },
+        Evidence::Removed(MembersSeen::default()),
+        Evidence::Added(MembersSeen::default()),
         Evidence::Commanded { nodes: Vec::new() },
         Evidence::Withdrawn { nodes: Vec::new() },
         Evidence::DiskStruck { nodes: Vec::new() },

@@ -2,9 +2,9 @@
 
 use duress_history::nemesis::{
     Agreement, ClockAsked, ClockSeen, CommandSeen, ComparedObject, Comparison, CopySeen, CutFile, Difference,
-    DiskProbe, DiskSeen, Evidence, FaultName, FlippedBit, LastingFault, LinkReturn, NodeClock, NodeDisk,
-    NodeProcesses, NodeResumed, NodeReturn, NodeShare, Occasion, PacketsSeen, ProcessClock, Recovery, Return,
-    Touches, Undone, Unjudged, UnpatchedProcess,
+    DiskProbe, DiskSeen, Evidence, FaultName, FlippedBit, LastingFault, LinkReturn, ListedMember,
+    MembersSeen, NodeClock, NodeDisk, NodeProcesses, NodeResumed, NodeReturn, NodeShare, Occasion,
+    PacketsSeen, ProcessClock, Recovery, Return, Touches, Undone, Unjudged, UnpatchedProcess,
 };
 use duress_history::register::Register;
 use duress_history::{History, NemesisAct, NemesisEvent, NodeId, edn, jsonl};
@@ -87,6 +87,16 @@ fn every_evidence() -> Vec<Evidence> {
         progressed: 1,
         replaced: true,
     };
+    let member = ListedMember { node: node("n2"), identity: "7".to_owned(), votes: true };
+    let members = MembersSeen {
+        nodes: vec![node("n2")],
+        before: Some(vec![member]),
+        after: None,
+        wiped: [(node("n2"), 3)].into(),
+        started: vec![node("n2")],
+        serving: vec![node("n2")],
+        hindered_by: vec![4],
+    };
     let commanded = |before| CommandSeen {
         node: node("n2"),
         before,
@@ -111,6 +121,8 @@ fn every_evidence() -> Vec<Evidence> {
         Evidence::Resumed { nodes: vec![resumed.clone()] },
         Evidence::Throttled { nodes: vec![share.clone()] },
         Evidence::Unthrottled { nodes: vec![share], resumed: vec![resumed] },
+        Evidence::Removed(members.clone()),
+        Evidence::Added(members),
         Evidence::Commanded { nodes: vec![commanded(false)] },
         Evidence::Withdrawn { nodes: vec![commanded(true)] },
     ]

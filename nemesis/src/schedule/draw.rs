@@ -12,6 +12,7 @@ use crate::disk_fault::DiskEffect;
 use crate::family::Family;
 use crate::fault::Fault;
 use crate::loss::{LossLimit, lost};
+use crate::membership::MemberChange;
 use crate::packet::PacketEffect;
 use crate::partition::{Cut, PartitionShape};
 use crate::resource_fault::ResourceEffect;
@@ -105,7 +106,8 @@ fn event(fault: &Fault, families: &BTreeSet<Family>, rng: &mut impl Rng) -> Opti
         | Family::Pause
         | Family::Restart
         | Family::Disk
-        | Family::Resources => {}
+        | Family::Resources
+        | Family::Membership => {}
     }
     Some(match rng.random_range(0..if families.contains(&Family::Disk) { 10 } else { 6 }) {
         0 | 1 => Event::LeaderChange,
@@ -159,6 +161,15 @@ fn fault(spec: &FaultSpec, options: &MixOptions<'_>, rng: &mut impl Rng) -> Faul
         Wanted::Resources(effect, _) => {
             let effect = effect.unwrap_or_else(|| ResourceEffect::draw(nodes, |_| true, rng));
             Fault::Resources { effect, targets: targets(0.0, rng) }
+        }
+        Wanted::Membership(change, selector) => {
+            let change = change.unwrap_or_else(|| MemberChange::draw(nodes, |_| true, rng));
+            let drawn = || match role::draw(options.roles, OF_ROLES, rng) {
+                Some(role) => Selector::Role(role),
+                None => Selector::draw(nodes, |selector| selector.leaves_majority(nodes), rng),
+            };
+            let selector = selector.clone().unwrap_or_else(drawn);
+            Fault::Membership { change, targets: selector.targets(options.nodes, options.clients, most, rng) }
         }
         Wanted::Command(name, _) => {
             let known = options.commands.unwrap_or_default();

@@ -111,6 +111,7 @@ fn ended(fault: &Fault, nodes: &[NodeId]) -> usize {
         | Fault::Pause { .. }
         | Fault::Restart { .. }
         | Fault::Resources { .. }
+        | Fault::Membership { .. }
         | Fault::Command { .. } => true,
         Fault::Disk { effect, .. } => {
             effect.target_state() == TargetState::DeadNode || *effect == DiskEffect::LyingFsync

@@ -21,6 +21,7 @@ pub(crate) use self::timing::{Band, Bands, Timing};
 use crate::family::Family;
 use crate::fault::Fault;
 use crate::loss::LossLimit;
+use crate::membership::Members;
 use crate::partition::PartitionShape;
 use crate::role::Role;
 use crate::selector::Selector;
@@ -132,6 +133,8 @@ pub struct MixOptions<'a> {
     pub losses: LossLimit,
     /// The bound on clocks that the target's promise rests on, if it does.
     pub clock_bound: Option<ClockBound>,
+    /// Whether the cluster's members can be changed.
+    pub members: Members,
     /// The faults of a cluster that already runs, which has no others; `None` for a cluster in an arena.
     pub commands: Option<&'a [CommandVariant]>,
 }
@@ -163,6 +166,28 @@ pub enum MixError {
     NoCommands {
         /// The item.
         fault: String,
+    },
+    /// The target's members never change.
+    #[error(
+        "the fault \"{fault}\" needs a target whose members can be changed while it serves: store in the mode raft is one (duress targets)"
+    )]
+    FixedMembers {
+        /// The item.
+        fault: String,
+    },
+    /// Too many members would be removed at once.
+    #[error(
+        "the fault \"{fault}\" removes {removed} of {nodes} members, and those that stay would tolerate no other fault: choose at most {most}, or minority"
+    )]
+    TooManyMembers {
+        /// The item.
+        fault: String,
+        /// How many it removes.
+        removed: usize,
+        /// How many there are.
+        nodes: usize,
+        /// How many it can remove.
+        most: usize,
     },
     /// The shape needs more nodes.
     #[error(
@@ -366,12 +391,19 @@ fn schedule(placed: Vec<Placed>) -> Vec<ScheduledFault> {
     faults.into_iter().map(|(_, _, fault)| fault).collect()
 }
 
-/// Checks that a cluster with these faults of its own, or one in an arena, can have every fault of `schedule`.
+/// Checks that a cluster with such members, and with these faults of its own or in an arena, can have every fault of `schedule`.
 ///
 /// # Errors
 /// [`MixError`] for the first that it cannot have.
-pub fn check_kinds(schedule: &[ScheduledFault], commands: Option<&[CommandVariant]>) -> Result<(), MixError> {
+pub fn check_kinds(
+    schedule: &[ScheduledFault],
+    members: Members,
+    commands: Option<&[CommandVariant]>,
+) -> Result<(), MixError> {
     schedule.iter().try_for_each(|scheduled| {
+        if scheduled.fault.family() == Family::Membership && members == Members::Fixed {
+            return Err(MixError::FixedMembers { fault: scheduled.fault.to_string() });
+        }
         let name = match &scheduled.fault {
             Fault::Command { name, .. } => Some(Some(name.as_str())),
             _ => None,
@@ -424,6 +456,9 @@ fn check(spec: &FaultSpec, options: &MixOptions<'_>) -> Result<(), MixError> {
         _ => None,
     };
     check_kind(&spec.to_string(), command, spec.on.as_ref(), options.commands)?;
+    if let Wanted::Membership(_, selector) = &spec.what {
+        check_members(spec, selector.as_ref(), options)?;
+    }
     let named: &[NodeId] = match (&spec.what, spec.selector()) {
         (Wanted::Partition(Some(PartitionShape::Nodes(hosts)), _), _) | (_, Some(Selector::Nodes(hosts))) => {
             hosts
@@ -464,6 +499,26 @@ fn check(spec: &FaultSpec, options: &MixOptions<'_>) -> Result<(), MixError> {
             node: node.clone(),
             known: hosts().map(NodeId::as_str).collect::<Vec<_>>().join(", "),
         }),
+    }
+}
+
+fn check_members(
+    spec: &FaultSpec,
+    selector: Option<&Selector>,
+    options: &MixOptions<'_>,
+) -> Result<(), MixError> {
+    let (fault, nodes) = (spec.to_string(), options.nodes.len());
+    if options.members == Members::Fixed {
+        return Err(MixError::FixedMembers { fault });
+    }
+    match selector.filter(|selector| !selector.leaves_majority(nodes)) {
+        Some(selector) => Err(MixError::TooManyMembers {
+            fault,
+            removed: selector.count(nodes),
+            nodes,
+            most: nodes.saturating_sub(1) / 2,
+        }),
+        None => Ok(()),
     }
 }
 

@@ -31,6 +31,7 @@ fn expanded(
         client_time_out: None,
         losses: LossLimit::tolerated(2),
         clock_bound: None,
+        members: Members::Changeable,
         commands: None,
     };
     change(&mut options);
@@ -89,8 +90,11 @@ fn the_faults_of_a_cluster_that_already_runs_are_its_own() {
         })
         .expect("expands");
         assert!(faults.len() >= 10, "seed {seed}: {} faults", faults.len());
-        assert_eq!(check_kinds(&faults, Some(commands)), Ok(()));
-        assert!(check_kinds(&faults, None).is_err() && check_kinds(&faults, Some(&commands[..1])).is_err());
+        assert_eq!(check_kinds(&faults, Members::Changeable, Some(commands)), Ok(()));
+        assert!(
+            check_kinds(&faults, Members::Changeable, None).is_err()
+                && check_kinds(&faults, Members::Changeable, Some(&commands[..1])).is_err()
+        );
         for now in moments(&faults) {
             let names: Vec<String> = now
                 .iter()
@@ -322,5 +326,22 @@ fn faults_of_a_story_still_wait_for_each_other_in_a_later_schedule() {
     for fault in schedule {
         let later = fault.clone().numbered_after(40);
         assert_eq!((later.id, awaited(&later)), (fault.id + 40, awaited(&fault).map(|awaited| awaited + 40)));
+    }
+}
+
+#[test]
+fn members_are_removed_where_they_can_be_and_leave_a_majority() {
+    let fixed = |options: &mut MixOptions<'_>| options.members = Members::Fixed;
+    let refused = expanded("membership", 1, fixed).expect_err("fixed members");
+    assert!(refused.to_string().contains("store in the mode raft"), "{refused}");
+    for item in ["all", "majority", "followers", "n1+n2+n3"] {
+        let refused = expanded(&format!("membership:leave@{item}"), 1, |_| {}).expect_err("too many");
+        assert!(refused.to_string().contains("at most 2"), "{refused}");
+    }
+    for seed in 0..40 {
+        for fault in expanded("membership,kill", seed, |_| {}).expect("a good mix") {
+            let Fault::Membership { targets, .. } = &fault.fault else { continue };
+            assert!(targets.count() <= 2, "seed {seed}: {fault:?}");
+        }
     }
 }

@@ -51,9 +51,10 @@ impl Bands {
             Fault::Disk { effect, .. } if effect.target_state() == TargetState::DeadNode => {
                 Self { short: 10, around: 4, above: 6 }
             }
-            Fault::Pause { .. } | Fault::Partition { .. } | Fault::Command { disables: true, .. } => {
-                Self { short: 3, around: 6, above: 11 }
-            }
+            Fault::Pause { .. }
+            | Fault::Partition { .. }
+            | Fault::Membership { .. }
+            | Fault::Command { disables: true, .. } => Self { short: 3, around: 6, above: 11 },
             Fault::Packet { .. }
             | Fault::Clock { .. }
             | Fault::Disk { .. }

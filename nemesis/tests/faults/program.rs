@@ -14,6 +14,10 @@ use nix::time::{ClockId, clock_gettime};
 pub const WRITE: &str = "--write-to=";
 /// The argument for writing and syncing a file in a folder, and printing the result.
 const TRY: &str = "--try-to-write-to=";
+/// The variable that a node which joins has in its environment.
+pub const JOINED: &str = "JOINED";
+/// Its line when it does.
+pub const JOINS: &str = "joins";
 /// How a node ends when its disk fails it.
 pub const DISK_FAILED: u8 = 74;
 /// How long it takes to end then.
@@ -71,6 +75,9 @@ fn write(folder: &Path) -> io::Result<std::convert::Infallible> {
         (&made).write_all(&[DURABLE; BLOCK * BLOCKS])?;
         made.sync_all()?;
         OpenOptions::new().write(true).open(&blocks)?.write_all(&[OVERWRITTEN; BLOCK * BLOCKS])?;
+    }
+    if std::env::var_os(JOINED).is_some() {
+        println!("{JOINS}");
     }
     println!("{READY}{records}");
     loop {

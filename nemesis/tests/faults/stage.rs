@@ -12,14 +12,16 @@ use duress_arena::clock::{ClockPage, Tracer};
 use duress_arena::disk::{DiskOptions, FaultDisk};
 use duress_arena::{Arena, ArenaSpec, Host, HostSpec, PortKind, ProbeOutcome, ProcessSpec, Switch};
 use duress_history::NodeId;
+use duress_history::nemesis::ListedMember;
 use duress_nemesis::cluster::{Cluster, Member};
+use duress_nemesis::membership::{Administrator, AdministratorError, Joining, Members};
 use duress_nemesis::nemesis::{Crash, Injected, Nemesis, NemesisError, Restart};
 use duress_nemesis::schedule::{MixOptions, expand};
 use duress_nemesis::{Evidence, Fault, FaultSpec, LossLimit, Role, RoleMap};
 use nix::sys::signal::{Signal, kill};
 use tempfile::TempDir;
 
-use crate::program::{FILE, WRITE};
+use crate::program::{FILE, JOINED, WRITE};
 
 /// Longer than anything here takes, even on a machine busy with other work.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -55,6 +57,41 @@ pub fn name(text: &str) -> NodeId {
     NodeId::new(text)
 }
 
+/// An administrator whose cluster is a list: the nodes' program knows no members.
+struct Register {
+    listed: Arc<Mutex<Vec<NodeId>>>,
+}
+
+impl Register {
+    fn change<T>(&self, change: impl FnOnce(&mut Vec<NodeId>) -> T) -> T {
+        change(&mut self.listed.lock().expect("a lock held for a moment"))
+    }
+}
+
+impl Administrator for Register {
+    fn members(&self, _: &[NodeId], _: Duration) -> Result<Vec<ListedMember>, AdministratorError> {
+        let listed =
+            |node: &NodeId| ListedMember { node: node.clone(), identity: String::new(), votes: true };
+        Ok(self.change(|members| members.iter().map(listed).collect()))
+    }
+
+    fn remove(&self, node: &NodeId, via: &[NodeId], _: Duration) -> Result<(), AdministratorError> {
+        assert!(!via.is_empty() && !via.contains(node), "{node} is removed by way of {via:?}");
+        self.change(|members| members.retain(|member| member != node));
+        Ok(())
+    }
+
+    fn add(&self, node: &NodeId, via: &[NodeId], _: Duration) -> Result<(), AdministratorError> {
+        assert!(!via.is_empty() && !via.contains(node), "{node} is added by way of {via:?}");
+        self.change(|members| members.push(node.clone()));
+        Ok(())
+    }
+
+    fn serves(&self, node: &NodeId) -> bool {
+        self.change(|members| members.contains(node))
+    }
+}
+
 /// The cluster, running.
 pub struct Stage {
     pub nemesis: Nemesis,
@@ -62,6 +99,8 @@ pub struct Stage {
     pub pages: Vec<Arc<ClockPage>>,
     pub nodes: Vec<NodeId>,
     pub clients: Vec<NodeId>,
+    /// The members, as the administrator has them.
+    pub listed: Arc<Mutex<Vec<NodeId>>>,
     // Last, so that the hosts and folders outlive what uses them.
     arena: Arena,
     home: TempDir,
@@ -113,7 +152,10 @@ impl Stage {
                 user: None,
             };
             let host = Arc::clone(arena.host(node.as_str()).expect("a host of this arena"));
-            members.push(Member { host, spec, clock, disk });
+            // It says that it joined, and otherwise does the same.
+            let joining = ProcessSpec { env: vec![(JOINED.into(), "1".into())], ..spec.clone() };
+            let joining = Some(Joining { spec: joining, data: data.clone() });
+            members.push(Member { host, spec, clock, disk, joining });
         }
         let tracer = match (needs, &allowed.clocks) {
             (Needs::Clocks, Ok(tracers)) => Some(
@@ -122,9 +164,11 @@ impl Stage {
             _ => None,
         };
         let switch = arena.switch().clone();
-        let mut nemesis = Nemesis::new(switch.clone(), Cluster::new(members, tracer), 5);
+        let listed = Arc::new(Mutex::new(nodes.clone()));
+        let mut nemesis = Nemesis::new(switch.clone(), Cluster::new(members, tracer), 5)
+            .administered_by(Box::new(Register { listed: Arc::clone(&listed) }));
         nemesis.start_nodes().expect("the nodes start");
-        let mut stage = Self { nemesis, switch, pages, nodes, clients, arena, home };
+        let mut stage = Self { nemesis, switch, pages, nodes, clients, listed, arena, home };
         stage.await_written();
         stage
     }
@@ -143,6 +187,7 @@ impl Stage {
             client_time_out: None,
             losses: LossLimit::tolerated(self.nodes.len() / 2),
             clock_bound: None,
+            members: Members::Changeable,
             commands: None,
         };
         let mix = FaultSpec::parse_mix(item).expect("a good item");

@@ -11,23 +11,27 @@ use openraft::error::{CheckIsLeaderError, RaftError};
 use openraft::raft::{VoteRequest, VoteResponse};
 use openraft::{Raft, SnapshotPolicy};
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 
-use crate::disk::{Disk, DiskError, Syncing};
+use crate::disk::{Disk, DiskError, META, Syncing};
 use crate::formation::form;
 use crate::log_store::{LoadedLog, LogStore, VoteKeeping};
-use crate::message::{Formation, Request, Response};
+use crate::member::{Beginning, draw, place_of};
+use crate::message::{Formation, MemberRequest, Request, Response, Sender};
 use crate::name::{NodeName, Peer};
 use crate::network::{Links, Observer, PeerNetworks};
 use crate::peer::Link;
 use crate::peer::frame::Hello;
 use crate::peer::payload::{decode_for_consensus, encode_for_consensus};
 use crate::proposal::Proposal;
+use crate::standing::{Known, Standing};
 use crate::state::{Replicated, State, StateView};
 use crate::state_machine::{SnapshotContents, StateMachine, StoredSnapshot};
 use crate::types::{Batch, Fatal, Metrics, ServerMetrics, ServerState, TypeConfig};
 
+/// The record of the number that a node has drawn.
+const NUMBER: &str = "number";
 const SNAPSHOT_CHUNK_BYTES: u64 = 1 << 20;
 const SNAPSHOT_CHUNK_TIMEOUT_MS: u64 = 2_000;
 
@@ -37,10 +41,12 @@ pub struct Setup {
     pub folder: PathBuf,
     /// The introduction of this node.
     pub hello: Hello,
-    /// The names of all nodes, in order. A node's number is its place among them.
+    /// The names of all nodes, in order: the founders, and those that may join. See [`crate::member`] for their numbers.
     pub members: Vec<NodeName>,
     /// The other nodes.
     pub peers: Vec<Peer>,
+    /// How the node begins, if the folder is empty.
+    pub beginning: Beginning,
     /// The number of the node that forms the cluster, and stands for election first; if it is not there, the next one
     /// does. Groups of the same nodes that each begin with another one have their leaders spread over the nodes.
     pub first: u64,
@@ -100,12 +106,14 @@ pub struct Consensus {
 }
 
 struct Inner {
-    number: u64,
-    members: Vec<NodeName>,
+    nodes: Vec<NodeName>,
     raft: Raft<TypeConfig>,
     links: Links,
     disk: Disk,
     observer: Option<Arc<dyn Observer>>,
+    standing: Arc<Standing>,
+    /// Held for a change of the members; a change spans several awaits, and the next begins from its result.
+    changing: Mutex<()>,
 }
 
 impl Consensus {
@@ -144,18 +152,39 @@ impl Consensus {
     ) -> BoxFuture<'_, Result<Self, StartError>> {
         Box::pin(async move {
             let config = config(&setup).validate().map_err(StartError::Config)?;
-            let Setup { folder, hello, members, peers, first, syncing, keeping, snapshots, observer, .. } =
-                setup;
+            let Setup {
+                folder,
+                hello,
+                members,
+                peers,
+                beginning,
+                first,
+                syncing,
+                keeping,
+                snapshots,
+                observer,
+                ..
+            } = setup;
             let owner = format!("{} of {}", hello.node, hello.cluster);
-            let (disk, (log, snapshot)) = Disk::open(&folder, &owner, format, syncing, |contents| {
-                Ok((LoadedLog::load(contents)?, StoredSnapshot::load(contents)?))
+            let (disk, (log, snapshot, kept)) = Disk::open(&folder, &owner, format, syncing, |contents| {
+                Ok((LoadedLog::load(contents)?, StoredSnapshot::load(contents)?, contents.meta(NUMBER)?))
             })?;
-            let number_of =
+            let place_of_name =
                 |name: &NodeName| members.binary_search(name).expect("members are all nodes") as u64;
-            let number = number_of(&hello.node);
+            let place = place_of_name(&hello.node);
+            let number = match (kept, beginning) {
+                (Some(number), _) => number,
+                (None, Beginning::Joins) if log.is_pristine() => {
+                    let number = draw(place);
+                    keep_number(&disk, number).await?;
+                    number
+                }
+                (None, _) => place,
+            };
+            let founds = number == place;
             let mut links = BTreeMap::new();
             for peer in peers {
-                let place = number_of(&peer.name);
+                let place = place_of_name(&peer.name);
                 let (link, task) = Link::new(peer.name, peer.address, hello.clone());
                 tasks.spawn(task.run());
                 links.insert(place, link);
@@ -163,22 +192,35 @@ impl Consensus {
             let links: Links = Arc::new(links);
 
             let log_store = LogStore::new(disk.clone(), log, number, keeping);
+            let standing = Arc::new(Standing::new(number, Arc::clone(&state)));
             let state_machine =
                 StateMachine::new(disk.clone(), snapshot, state, snapshots).map_err(StartError::Snapshot)?;
-            let networks =
-                PeerNetworks { node: number, links: Arc::clone(&links), observer: observer.clone() };
+            let networks = PeerNetworks {
+                links: Arc::clone(&links),
+                observer: observer.clone(),
+                standing: Arc::clone(&standing),
+            };
             let raft = Raft::new(number, Arc::new(config), networks, log_store, state_machine)
                 .await
                 .map_err(StartError::Consensus)?;
-            let consensus = Self { inner: Arc::new(Inner { number, members, raft, links, disk, observer }) };
-            tasks.spawn(consensus.clone().form_cluster(first));
+            // Until the others have said that it is still a member.
+            raft.runtime_config().elect(false);
+            standing.starts(raft.server_metrics());
+            let changing = Mutex::new(());
+            let inner = Inner { nodes: members, raft, links, disk, observer, standing, changing };
+            let consensus = Self { inner: Arc::new(inner) };
+            if founds {
+                tasks.spawn(consensus.clone().form_cluster(first));
+            }
+            tasks.spawn(consensus.clone().stand_while_voter());
+            tasks.spawn(consensus.clone().complete_changes());
             Ok(consensus)
         })
     }
 
     async fn form_cluster(self, first: u64) {
         let inner = &self.inner;
-        if let Err(fatal) = form(&inner.raft, inner.number, first, &inner.members, &inner.links).await {
+        if let Err(fatal) = form(&inner.raft, self.number(), first, &inner.nodes, &inner.links).await {
             // `failed` reports the same error to the caller that runs the node.
             tracing::debug!(error = %fatal, "no longer forming a cluster");
         }
@@ -186,17 +228,34 @@ impl Consensus {
 
     /// This node's number.
     pub fn number(&self) -> u64 {
-        self.inner.number
+        self.inner.standing.number()
     }
 
-    /// Returns the names of all nodes, by number.
-    pub fn members(&self) -> &[NodeName] {
-        &self.inner.members
+    /// Returns the names of all nodes, by place.
+    pub fn nodes(&self) -> &[NodeName] {
+        &self.inner.nodes
     }
 
-    /// Returns the link to another node.
+    /// Returns the name of the node that is, or was, the member `number`.
+    pub fn name_of(&self, number: u64) -> Option<&NodeName> {
+        self.inner.nodes.get(place_of(number) as usize)
+    }
+
+    /// Returns the link to the node that is the member `number`.
     pub fn link(&self, number: u64) -> Option<&Link> {
-        self.inner.links.get(&number)
+        self.inner.links.get(&place_of(number))
+    }
+
+    pub(crate) fn raft(&self) -> &Raft<TypeConfig> {
+        &self.inner.raft
+    }
+
+    pub(crate) fn standing(&self) -> &Standing {
+        &self.inner.standing
+    }
+
+    pub(crate) fn changing(&self) -> &Mutex<()> {
+        &self.inner.changing
     }
 
     /// Returns the leader, as far as this node knows.
@@ -250,18 +309,42 @@ impl Consensus {
     /// Answers a message of the consensus of another node; `None` if it cannot be decoded.
     pub fn answer<'a>(&'a self, payload: &'a [u8]) -> BoxFuture<'a, Option<Bytes>> {
         Box::pin(async move {
-            let raft = &self.inner.raft;
+            let (raft, standing) = (&self.inner.raft, &self.inner.standing);
             let response = match decode_for_consensus(payload)? {
-                Request::Append(rpc) => Response::Append(raft.append_entries(rpc).await),
-                Request::Vote(rpc) => Response::Vote(self.vote(rpc).await),
-                Request::Snapshot(rpc) => Response::Snapshot(raft.install_snapshot(rpc).await),
+                Request::ToMember(number, _) if number != self.number() => Response::Number(self.number()),
+                Request::ToMember(_, MemberRequest::Append(rpc)) => {
+                    Response::Append(raft.append_entries(rpc).await)
+                }
+                Request::ToMember(_, MemberRequest::Vote(rpc, candidate)) => {
+                    self.answer_candidate(rpc, candidate).await
+                }
+                Request::ToMember(_, MemberRequest::Snapshot(rpc)) => {
+                    Response::Snapshot(raft.install_snapshot(rpc).await)
+                }
                 Request::Formation => Response::Formation(match raft.is_initialized().await {
                     Ok(false) => Formation::Pristine,
                     Ok(true) | Err(_) => Formation::Formed,
                 }),
+                Request::Number => Response::Number(self.number()),
+                Request::Standing(sender) => {
+                    Response::Standing(standing.of(sender.number, sender.known_until))
+                }
+                Request::Removed(at) => {
+                    standing.is_removed(at);
+                    Response::Noted
+                }
             };
             Some(encode_for_consensus(&response))
         })
+    }
+
+    async fn answer_candidate(&self, request: VoteRequest<u64>, candidate: Sender) -> Response {
+        let standing = &self.inner.standing;
+        match standing.of(candidate.number, candidate.known_until) {
+            removed @ Known::Removed(_) => Response::Standing(removed),
+            Known::Fine if !standing.belongs() => Response::NoVote,
+            Known::Fine => Response::Vote(self.vote(request).await),
+        }
     }
 
     async fn vote(&self, request: VoteRequest<u64>) -> Result<VoteResponse<u64>, RaftError<u64>> {
@@ -276,8 +359,8 @@ impl Consensus {
 
     /// A peer has connected: if this node has no connection to it, it tries again now.
     pub fn introduced(&self, peer: &NodeName) {
-        if let Ok(number) = self.inner.members.binary_search(peer)
-            && let Some(link) = self.link(number as u64)
+        if let Ok(place) = self.inner.nodes.binary_search(peer)
+            && let Some(link) = self.link(place as u64)
         {
             link.peer_is_back();
         }
@@ -306,6 +389,16 @@ impl Consensus {
             self.inner.disk.close().await;
         })
     }
+}
+
+/// Keeps the number that a node has drawn, before it is used.
+async fn keep_number(disk: &Disk, number: u64) -> Result<(), DiskError> {
+    let record = postcard::to_stdvec(&number).expect("a number can be encoded");
+    disk.commit(move |transaction| {
+        transaction.open_table(META)?.insert(NUMBER, &record[..])?;
+        Ok(())
+    })
+    .await
 }
 
 fn config(setup: &Setup) -> openraft::Config {

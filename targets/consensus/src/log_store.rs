@@ -58,6 +58,11 @@ impl LoadedLog {
             committed: contents.meta(COMMITTED)?,
         })
     }
+
+    /// Whether the node has never voted, and never had an entry.
+    pub fn is_pristine(&self) -> bool {
+        self.entries.is_empty() && self.purged.is_none() && self.vote.is_none()
+    }
 }
 
 #[derive(Debug)]

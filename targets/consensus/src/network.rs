@@ -17,12 +17,14 @@ use openraft::raft::{
 };
 use tokio::time::Instant;
 
-use crate::message::{Request, Response};
+use crate::member::place_of;
+use crate::message::{MemberRequest, Request, Response, Sender};
 use crate::peer::payload::{decode_for_consensus, encode_for_consensus};
 use crate::peer::{CallError, Link};
+use crate::standing::{Known, Standing};
 use crate::types::{LeaderId, TypeConfig};
 
-/// The links to all peers, by the number of the node.
+/// The links to all peers, by the place of the node.
 pub(crate) type Links = Arc<BTreeMap<u64, Link>>;
 
 const UNREACHABLE_RETRY: Duration = Duration::from_millis(50);
@@ -45,32 +47,41 @@ pub type Acknowledged = Box<dyn FnOnce() + Send>;
 /// Makes a [`PeerNetwork`] per peer.
 #[derive(Clone)]
 pub(crate) struct PeerNetworks {
-    pub(crate) node: u64,
     pub(crate) links: Links,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) standing: Arc<Standing>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for PeerNetworks {
     type Network = PeerNetwork;
 
     async fn new_client(&mut self, target: u64, _: &BasicNode) -> PeerNetwork {
-        let (link, observer) = (self.links.get(&target).cloned(), self.observer.clone());
-        PeerNetwork { node: self.node, target, link, observer }
+        let (link, observer) = (self.links.get(&place_of(target)).cloned(), self.observer.clone());
+        PeerNetwork { target, link, observer, standing: Arc::clone(&self.standing) }
     }
 }
 
 /// Sends consensus messages to one peer.
 pub(crate) struct PeerNetwork {
-    node: u64,
     target: u64,
     link: Option<Link>,
     observer: Option<Arc<dyn Observer>>,
+    standing: Arc<Standing>,
 }
 
-/// An answer of another kind than the request.
+/// Why an answer is not one to the request.
 #[derive(Debug, thiserror::Error)]
-#[error("the peer's answer does not fit the request")]
-struct AnswerError;
+enum AnswerError {
+    /// It is of another kind than the request, or cannot be decoded.
+    #[error("the peer's answer does not fit the request")]
+    Kind,
+    /// The node is not the member that was addressed.
+    #[error("the peer is member {0}, another one than the request is for")]
+    OtherMember(u64),
+    /// The node does not take part.
+    #[error("the peer, or this node, is not a member")]
+    NotMember,
+}
 
 type RpcError<E> = RPCError<u64, BasicNode, RaftError<u64, E>>;
 
@@ -90,14 +101,30 @@ impl PeerNetwork {
         let payload = result.map_err(|error| match error {
             CallError::NotSent => RPCError::Unreachable(Unreachable::new(&error)),
             CallError::Lost => RPCError::Network(NetworkError::new(&error)),
-            CallError::TimedOut => {
-                RPCError::Timeout(Timeout { action: kind, id: self.node, target: self.target, timeout })
-            }
+            CallError::TimedOut => RPCError::Timeout(Timeout {
+                action: kind,
+                id: self.standing.number(),
+                target: self.target,
+                timeout,
+            }),
         })?;
-        decode_for_consensus(&payload)
-            .and_then(pick)
-            .ok_or_else(|| RPCError::Network(NetworkError::new(&AnswerError)))?
-            .map_err(|error| RPCError::RemoteError(RemoteError::new(self.target, error)))
+        let failed = |error: AnswerError| RPCError::Network(NetworkError::new(&error));
+        match decode_for_consensus(&payload) {
+            Some(Response::Number(number)) => Err(failed(AnswerError::OtherMember(number))),
+            Some(Response::NoVote) => Err(failed(AnswerError::NotMember)),
+            Some(Response::Standing(Known::Removed(at))) => {
+                self.standing.is_removed(at);
+                Err(failed(AnswerError::NotMember))
+            }
+            answer => answer
+                .and_then(pick)
+                .ok_or_else(|| failed(AnswerError::Kind))?
+                .map_err(|error| RPCError::RemoteError(RemoteError::new(self.target, error))),
+        }
+    }
+
+    fn encode(&self, request: MemberRequest) -> Bytes {
+        encode_for_consensus(&Request::ToMember(self.target, request))
     }
 }
 
@@ -111,7 +138,7 @@ impl RaftNetwork<TypeConfig> for PeerNetwork {
         let acknowledged =
             self.observer.as_ref().map(|observer| Arc::clone(observer).sending(leader, self.target));
         let entries = rpc.entries.len() as u64;
-        let payload = encode_for_consensus(&Request::Append(rpc));
+        let payload = self.encode(MemberRequest::Append(rpc));
         if payload.len() > APPEND_BYTES_MAX && entries > 1 {
             return Err(RPCError::PayloadTooLarge(PayloadTooLarge::new_entries_hint(entries / 2)));
         }
@@ -135,7 +162,7 @@ impl RaftNetwork<TypeConfig> for PeerNetwork {
         option: RPCOption,
     ) -> Result<InstallSnapshotResponse<u64>, RPCError<u64, BasicNode, RaftError<u64, InstallSnapshotError>>>
     {
-        let payload = encode_for_consensus(&Request::Snapshot(rpc));
+        let payload = self.encode(MemberRequest::Snapshot(rpc));
         self.ask(RPCTypes::InstallSnapshot, payload, &option, |response| match response {
             Response::Snapshot(result) => Some(result),
             _ => None,
@@ -151,7 +178,9 @@ impl RaftNetwork<TypeConfig> for PeerNetwork {
         if let Some(observer) = &self.observer {
             observer.ceding(*rpc.vote.leader_id());
         }
-        let payload = encode_for_consensus(&Request::Vote(rpc));
+        let known_until = self.standing.known_until();
+        let payload =
+            self.encode(MemberRequest::Vote(rpc, Sender { number: self.standing.number(), known_until }));
         self.ask(RPCTypes::Vote, payload, &option, |response| match response {
             Response::Vote(result) => Some(result),
             _ => None,

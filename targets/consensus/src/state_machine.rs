@@ -44,6 +44,8 @@ pub enum SnapshotContents {
     /// All but those that were applied last, together: the position is taken now, the contents as they were before. A
     /// defect.
     LacksLastBatch,
+    /// All of them, but for the changes of members since the snapshot before: its members are those of that one. A defect.
+    FormerMembers,
 }
 
 /// Applies entries, builds and installs snapshots.
@@ -119,6 +121,14 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
         let (last_log_id, last_membership, copy) = self.state.copy();
         let encode = self.before_last_batch.take().unwrap_or(copy);
+        let former = || {
+            let last = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
+            last.as_ref().map(|snapshot| snapshot.meta.last_membership.clone())
+        };
+        let last_membership = match self.contents {
+            SnapshotContents::FormerMembers => former().unwrap_or(last_membership),
+            SnapshotContents::Everything | SnapshotContents::LacksLastBatch => last_membership,
+        };
         let snapshot_id =
             last_log_id.map_or_else(|| "empty".into(), |id| format!("{}-{}", id.leader_id, id.index));
         SnapshotBuilder {

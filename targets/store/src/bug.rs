@@ -40,6 +40,8 @@ pub enum Bug {
     LeadershipResumed,
     /// A snapshot lacks the entries that were applied last before it.
     SnapshotLacksLastBatch,
+    /// A snapshot has the members of the snapshot before.
+    StaleConfiguration,
     /// A lease needs one acknowledgement too few.
     LeaseShortOfQuorum,
     /// A replica that lags is sent the changes from the second one on.
@@ -148,6 +150,16 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             modes: raft(),
             options: BTreeMap::new(),
             nodes_min: 1,
+        },
+        BugSpec {
+            name: "stale-configuration".into(),
+            defect: "a snapshot keeps the members of the snapshot before it, not those that were added or removed since".into(),
+            resembles: Some("a snapshot whose metadata are copied from the one before".into()),
+            anomaly: "a node that starts from a snapshot counts on members that are gone; one that joined since never serves again"
+                .into(),
+            modes: raft(),
+            options: BTreeMap::new(),
+            nodes_min: 3,
         },
         BugSpec {
             name: "lease-short-of-quorum".into(),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use duress_consensus::{NodeName, Peer};
+pub use duress_consensus::{Beginning, NodeName, Peer};
 use duress_settings::{Settings, SettingsError};
 use serde::Deserialize;
 
@@ -265,6 +265,8 @@ pub struct Config {
     pub peers: Vec<Peer>,
     /// The folder of its data; made if missing.
     pub data: PathBuf,
+    /// How it begins if the folder is empty, in the mode `raft`.
+    pub beginning: Beginning,
     /// How the nodes replicate.
     pub mode: Mode,
     /// The seeded bug, if any.
@@ -291,6 +293,7 @@ impl Config {
             peer_listen,
             peers: Vec::new(),
             data,
+            beginning: Beginning::Founds,
             mode: Mode::read(settings)?,
             bug: settings.bug()?,
             request_timeout: Duration::from_millis(1_500),
@@ -314,10 +317,13 @@ impl Config {
     /// Checks the rules that the types do not express.
     ///
     /// # Errors
-    /// A name occurs twice; the election times are not above the heartbeat or not a range; a lease could outlast the
+    /// A name occurs twice; the node is to join later, in a mode whose nodes never change; the election times are not above the heartbeat or not a range; a lease could outlast the
     /// time without elections that it relies on; a quorum is larger than the number of copies; the bug does not apply to these options.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.members()?;
+        if self.beginning == Beginning::Joins && !matches!(self.mode, Mode::Raft(_)) {
+            return Err(ConfigError::Joins(self.mode.name()));
+        }
         if let Some([heartbeat, election_min, election_max]) = self.mode.timing()
             && !(heartbeat < election_min && election_min < election_max)
         {
@@ -348,6 +354,9 @@ pub enum ConfigError {
     /// A node name occurs twice.
     #[error("node {0} is named twice")]
     Duplicate(NodeName),
+    /// Nodes of this mode cannot join later.
+    #[error("--join is for the mode raft: in the mode {0} the nodes never change")]
+    Joins(&'static str),
     /// The times of elections are not in order.
     #[error(
         "heartbeat_ms ({heartbeat:?}) must be below election_min_ms ({election_min:?}), and that below election_max_ms ({election_max:?})"

@@ -9,6 +9,7 @@ use crate::key_values::{KeyValues, Value};
 use crate::outcome::Failure;
 use crate::primary::PrimaryNode;
 use crate::raft::RaftNode;
+use crate::raft::message::MemberRequest;
 use crate::resp::reply::RespReply;
 use crate::resp::request::ClusterRequest;
 use crate::ring::RingNode;
@@ -129,6 +130,16 @@ impl Node {
         match self {
             Self::Sharded(node) => cluster::answer(node, request).await,
             _ => RespReply::Error("ERR This instance has cluster support disabled".into()),
+        }
+    }
+
+    /// Answers an administrator's request about the members.
+    pub async fn members(&self, request: MemberRequest) -> RespReply {
+        match self {
+            Self::Raft(node) => node.members(request).await.map_or_else(RespReply::from, RespReply::members),
+            _ => RespReply::Error(
+                "ERR RAFT.NODE needs the mode raft: the nodes of this mode never change".into(),
+            ),
         }
     }
 

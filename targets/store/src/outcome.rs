@@ -52,6 +52,9 @@ pub enum Refused {
          need consensus (mode raft)"
     )]
     NeedsConsensus,
+    /// The members cannot be changed so.
+    #[error("{0}")]
+    Members(String),
 }
 
 /// Why a request certainly had no effect.
@@ -72,6 +75,9 @@ pub enum NotExecuted {
     /// Too few owners of the key can be reached, and no node was sent the value.
     #[error("too few owners of the key answered")]
     TooFewOwners,
+    /// The node was removed from the cluster, or is not a voter yet.
+    #[error("this node is not a member of the cluster")]
+    NotMember,
     /// The node is shutting down.
     #[error("the node is shutting down")]
     ShuttingDown,

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::Clients;
 use crate::external::ExternalFault;
+use crate::membership::Membership;
 use crate::outcome::{Cause, CauseKind, RequestError};
 use crate::place::Place;
 use crate::replica::ReplicaCopy;
@@ -86,6 +87,11 @@ pub trait Deployment: Send + Sync {
     /// Returns the faults of a cluster that already runs, each with commands for every node; `None` for a cluster that the run
     /// starts, in an arena.
     fn external(&self) -> Option<&[ExternalFault]> {
+        None
+    }
+
+    /// Returns how its members are changed while it serves, if they can be.
+    fn membership(&self) -> Option<&dyn Membership> {
         None
     }
 

@@ -3,6 +3,7 @@
 
 mod clocks;
 mod disks;
+mod members;
 mod packets;
 mod partitions;
 pub mod processes;
@@ -45,6 +46,7 @@ fn probe(variant: &Variant) -> Option<AnyProbe> {
         Family::Clock => by(clocks::PROBES),
         Family::Disk => by(disks::PROBES),
         Family::Resources => by(resources::PROBES),
+        Family::Membership => by(members::PROBES),
         // The table has none: a manifest names them.
         Family::Command => None,
     }

@@ -93,11 +93,11 @@ pub fn states(stage: &Stage, node: &NodeId) -> Vec<char> {
 }
 
 /// Returns the nodes whose threads, as /proc shows them, satisfy `is`.
-fn nodes_where(stage: &Stage, is: impl Fn(&[char]) -> bool) -> BTreeSet<NodeId> {
+pub fn nodes_where(stage: &Stage, is: impl Fn(&[char]) -> bool) -> BTreeSet<NodeId> {
     stage.nodes.iter().filter(|node| is(&states(stage, node))).cloned().collect()
 }
 
-fn is_gone(states: &[char]) -> bool {
+pub fn is_gone(states: &[char]) -> bool {
     states.iter().all(|state| matches!(state, 'Z' | 'X'))
 }
 
@@ -110,7 +110,7 @@ fn runs(states: &[char]) -> bool {
 }
 
 /// Asserts that every node runs and continues to write.
-pub(super) fn all_run(stage: &mut Stage) {
+pub fn all_run(stage: &mut Stage) {
     assert_eq!(nodes_where(stage, runs).len(), stage.nodes.len());
     stage.await_written();
 }

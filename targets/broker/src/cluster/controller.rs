@@ -11,7 +11,9 @@ use duress_consensus::peer::frame::Hello;
 use duress_consensus::peer::payload::{decode, encode};
 use duress_consensus::state_machine::SnapshotContents;
 use duress_consensus::types::ServerState;
-use duress_consensus::{Applied, Consensus, NodeName, ProposalError, Setup, StartError, StateView};
+use duress_consensus::{
+    Applied, Beginning, Consensus, NodeName, ProposalError, Setup, StartError, StateView,
+};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout, timeout_at};
@@ -90,6 +92,7 @@ impl Controller {
             hello: hello.clone(),
             members,
             peers: config.peers.clone(),
+            beginning: Beginning::Founds,
             first: 0,
             heartbeat: config.options.heartbeat,
             election_min: config.options.election_min,
@@ -309,7 +312,7 @@ impl Controller {
     /// reading of the clock, which is at most a heartbeat old unless the whole process stood still.
     fn note_quorum(&self, now: Instant) {
         let age = self.inner.consensus.metrics().borrow().millis_since_quorum_ack;
-        let alone = self.inner.consensus.members().len() == 1;
+        let alone = self.inner.consensus.nodes().len() == 1;
         let at = match age {
             _ if alone => Some(now),
             Some(age) => now.checked_sub(Duration::from_millis(age) + SESSIONS_CHECKED_EVERY * 2),

@@ -39,7 +39,7 @@
 //! the step. There is no defence against that here: the assumption excludes it. A step while the leader has followers
 //! does no harm beyond the next heartbeats, since later sending times replace earlier ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -63,8 +63,8 @@ pub struct SentAppend {
 #[derive(Debug)]
 pub struct Lease {
     duration: Duration,
-    /// How many other nodes make a quorum together with this one.
-    others_needed: usize,
+    /// How many acknowledgements less than a quorum's are enough: none, but for a bug.
+    lacking: usize,
     clock: Arc<dyn WallClock>,
     sendings: AtomicU64,
     answered: AtomicU64,
@@ -79,18 +79,30 @@ struct LeaseState {
     leader: LeaderId,
     /// The latest append that each peer has acknowledged.
     acknowledged: BTreeMap<u64, SentAppend>,
-    /// When the lease is over, by the wall clock.
-    end: Option<SystemTime>,
     /// The greatest leader this node has helped or tried to elect.
     ceded: LeaderId,
 }
 
+impl LeaseState {
+    /// Returns when the lease is over, by the wall clock, if it takes the acknowledgements of so many of `voters`.
+    fn end(&self, voters: &BTreeSet<u64>, needed: usize, duration: Duration) -> Option<SystemTime> {
+        let of_voters = self.acknowledged.iter().filter(|(peer, _)| voters.contains(peer));
+        let mut latest: Vec<SentAppend> = of_voters.map(|(_, sending)| *sending).collect();
+        latest.sort_unstable_by_key(|sending| std::cmp::Reverse(sending.number));
+        // A time beyond the range of the clock does not end a lease.
+        needed
+            .checked_sub(1)
+            .and_then(|place| latest.get(place))
+            .and_then(|oldest| oldest.at.checked_add(duration))
+    }
+}
+
 impl Lease {
-    /// Returns the lease of a node that needs so many others for a quorum; not held yet.
-    pub fn new(duration: Duration, others_needed: usize, clock: Arc<dyn WallClock>) -> Self {
+    /// Returns the lease of a node that is content with so many acknowledgements `lacking` to a quorum; not held yet.
+    pub fn new(duration: Duration, lacking: usize, clock: Arc<dyn WallClock>) -> Self {
         Self {
             duration,
-            others_needed,
+            lacking,
             clock,
             sendings: AtomicU64::new(0),
             answered: AtomicU64::new(0),
@@ -117,14 +129,6 @@ impl Lease {
         if sending.number > latest.number {
             *latest = sending;
         }
-        let mut latest: Vec<SentAppend> = held.acknowledged.values().copied().collect();
-        latest.sort_unstable_by_key(|sending| std::cmp::Reverse(sending.number));
-        // A time beyond the range of the clock does not end a lease.
-        held.end = self
-            .others_needed
-            .checked_sub(1)
-            .and_then(|place| latest.get(place))
-            .and_then(|oldest| oldest.at.checked_add(self.duration));
     }
 
     /// This node has granted a vote for `leader`, or asks for votes itself: no lease of an earlier leader holds from
@@ -134,22 +138,38 @@ impl Lease {
         held.ceded = held.ceded.max(leader);
     }
 
-    /// Answers queries from the applied state, or `None` if the lease does not make certain that it was the latest one.
-    pub fn read(&self, view: &StateView, queries: &[Query]) -> Option<Vec<Answer>> {
-        let (answers, applied) =
-            view.read(|applied| (answer_all(applied, queries), applied.last_applied.map(|id| id.leader_id)));
+    /// Answers queries from the applied state, or `None` if the lease does not make certain that it was the latest one. This
+    /// node is the member `number`.
+    pub fn read(&self, number: u64, view: &StateView, queries: &[Query]) -> Option<Vec<Answer>> {
+        let (answers, applied, voters) = view.read(|applied| {
+            let voters = applied.membership.membership().get_joint_config().clone();
+            (answer_all(applied, queries), applied.last_applied.map(|id| id.leader_id), voters)
+        });
         // The clock comes after the state, and the order matters: see the module's documentation.
-        self.holds(applied?).then(|| {
+        self.holds(applied?, number, &voters).then(|| {
             self.answered.fetch_add(1, Ordering::Relaxed);
             answers
         })
     }
 
-    /// Whether this node holds the lease now, as the leader that wrote the last applied entry.
-    fn holds(&self, applied: LeaderId) -> bool {
+    /// Whether this node, the member `number`, holds the lease now, as the leader that wrote the last applied entry, when the
+    /// members were these `voters`: two sets while they change.
+    ///
+    /// The members may have changed once more in entries that are not applied. Members change one at a time, so that a quorum of
+    /// the one set meets every quorum of the other.
+    fn holds(&self, applied: LeaderId, number: u64, voters: &[BTreeSet<u64>]) -> bool {
         let now = self.clock.now();
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        applied == held.leader && held.ceded <= held.leader && held.end.is_some_and(|end| now < end)
+        let is_held_by = |voters: &BTreeSet<u64>| {
+            let own = usize::from(voters.contains(&number));
+            let needed = voters.len() / 2 + 1 - own;
+            let end = held.end(voters, needed.saturating_sub(self.lacking), self.duration);
+            end.is_some_and(|end| now < end)
+        };
+        applied == held.leader
+            && held.ceded <= held.leader
+            && !voters.is_empty()
+            && voters.iter().all(is_held_by)
     }
 
     /// How many requests have been answered by lease since the node started.
@@ -191,7 +211,12 @@ mod tests {
     /// Returns the lease of node 0 of five, whose clock shows 1000.
     fn lease() -> (Lease, Arc<SetClock>) {
         let clock = Arc::new(SetClock(AtomicU64::new(1_000)));
-        (Lease::new(Duration::from_millis(LEASE_MS), 2, clock.clone()), clock)
+        (Lease::new(Duration::from_millis(LEASE_MS), 0, clock.clone()), clock)
+    }
+
+    /// Whether node 0 of five holds its lease.
+    fn holds(lease: &Lease, applied: LeaderId) -> bool {
+        lease.holds(applied, 0, &[(0..5).collect()])
     }
 
     fn set(clock: &SetClock, now: u64) {
@@ -204,13 +229,13 @@ mod tests {
         let (first, _) = (lease.sent(), set(&clock, 1_100));
         let (second, _) = (lease.sent(), set(&clock, 1_200));
         lease.acknowledged(TERM_1, 1, second);
-        assert!(!lease.holds(TERM_1), "two of five are not a quorum");
+        assert!(!holds(&lease, TERM_1), "two of five are not a quorum");
         lease.acknowledged(TERM_1, 2, first);
-        assert!(lease.holds(TERM_1));
+        assert!(holds(&lease, TERM_1));
         for (now, held) in [(1_399, true), (1_400, false)] {
             set(&clock, now);
             assert_eq!(
-                lease.holds(TERM_1),
+                holds(&lease, TERM_1),
                 held,
                 "it counts from the older of the two, not from the answer: {now}"
             );
@@ -218,7 +243,7 @@ mod tests {
         lease.acknowledged(TERM_1, 3, second);
         for (now, held) in [(1_499, true), (1_500, false)] {
             set(&clock, now);
-            assert_eq!(lease.holds(TERM_1), held, "the oldest of three is not needed: {now}");
+            assert_eq!(holds(&lease, TERM_1), held, "the oldest of three is not needed: {now}");
         }
     }
 
@@ -231,23 +256,23 @@ mod tests {
             lease.acknowledged(TERM_1, peer, sending);
         }
         set(&clock, 1_499);
-        assert!(lease.holds(TERM_1));
+        assert!(holds(&lease, TERM_1));
     }
 
     #[test]
     fn it_is_of_one_term_only() {
         let (lease, _) = lease();
         (1..=2).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sent()));
-        assert!(!lease.holds(TERM_3), "the leader has acknowledgements of term 1 only");
+        assert!(!holds(&lease, TERM_3), "the leader has acknowledgements of term 1 only");
         lease.acknowledged(TERM_3, 1, lease.sent());
         lease.acknowledged(TERM_1, 2, lease.sent());
         assert!(
-            !lease.holds(TERM_1) && !lease.holds(TERM_3),
+            !holds(&lease, TERM_1) && !holds(&lease, TERM_3),
             "one acknowledgement of term 3, and an old one"
         );
         lease.acknowledged(TERM_3, 2, lease.sent());
-        assert!(!lease.holds(TERM_1), "the state lacks an entry of term 3");
-        assert!(lease.holds(TERM_3));
+        assert!(!holds(&lease, TERM_1), "the state lacks an entry of term 3");
+        assert!(holds(&lease, TERM_3));
     }
 
     #[test]
@@ -255,12 +280,12 @@ mod tests {
         let (lease, _) = lease();
         (1..=2).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sent()));
         lease.cede(TERM_2);
-        assert!(!lease.holds(TERM_1));
+        assert!(!holds(&lease, TERM_1));
         (1..=2).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sent()));
-        assert!(!lease.holds(TERM_1), "followers or not, this node itself may have elected another");
+        assert!(!holds(&lease, TERM_1), "followers or not, this node itself may have elected another");
         lease.cede(TERM_3);
         (1..=2).for_each(|peer| lease.acknowledged(TERM_3, peer, lease.sent()));
-        assert!(lease.holds(TERM_3));
+        assert!(holds(&lease, TERM_3));
     }
 
     #[test]
@@ -268,12 +293,26 @@ mod tests {
         let (lease, clock) = lease();
         (1..=4).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sent()));
         set(&clock, 1_400);
-        assert!(!lease.holds(TERM_1));
+        assert!(!holds(&lease, TERM_1));
         set(&clock, 1_400 - 300);
-        assert!(lease.holds(TERM_1));
+        assert!(holds(&lease, TERM_1));
         set(&clock, 500);
         (1..=2).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sent()));
         set(&clock, 900);
-        assert!(!lease.holds(TERM_1), "what the two others acknowledged before the step no longer counts");
+        assert!(!holds(&lease, TERM_1), "what the two others acknowledged before the step no longer counts");
+    }
+
+    #[test]
+    fn only_voters_count_and_while_they_change_a_quorum_of_both_sets() {
+        let (lease, _) = lease();
+        (3..=4).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sent()));
+        let held = |voters: &[BTreeSet<u64>]| lease.holds(TERM_1, 0, voters);
+        assert!(held(&[(0..5).collect()]));
+        assert!(!held(&[(0..3).collect()]), "3 and 4 were removed");
+        assert!(!held(&[(0..5).collect(), (0..3).collect()]));
+        assert!(!held(&[(1..5).collect()]), "a leader that was removed is not one of its quorum");
+        assert!(!held(&[]));
+        lease.acknowledged(TERM_1, 1, lease.sent());
+        assert!(held(&[(0..5).collect(), (0..3).collect()]) && held(&[(1..5).collect()]));
     }
 }

@@ -12,12 +12,12 @@ use duress_consensus::peer::payload::{decode, encode, is_for_consensus};
 use duress_consensus::peer::{CallError, Handler, Link};
 use duress_consensus::state_machine::SnapshotContents;
 use duress_consensus::types::{Fatal, LogId, ServerState};
-use duress_consensus::{Consensus, Setup, StartError};
+use duress_consensus::{ChangeError, Consensus, Member, NotConfirmed, Part, Setup, StartError};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::lease::Lease;
-use super::message::{Answered, Forwarded};
+use super::message::{Answered, Forwarded, FromMember, MemberRequest};
 use super::proposer::{Proposals, Proposer};
 use super::read_index::{ReadIndex, Reads};
 use super::types::{StateView, answer_all};
@@ -26,13 +26,16 @@ use crate::command::{Answer, Command, Query, Reply};
 use crate::config::{Config, NodeName, RaftOptions, ReadBy};
 use crate::early_reads::EarlyReads;
 use crate::node::{Contents, Status};
-use crate::outcome::{Failure, NotExecuted, Unknown};
+use crate::outcome::{Failure, NotExecuted, Refused, Unknown};
 use crate::sharded::shard::Shard;
 use crate::wall_clock::WallClock;
 
 /// How long a request waits for a leader to appear before it is refused. Longer than it takes to hear of an existing
 /// leader, shorter than an election: a client gets an early refusal rather than a late answer.
 const LEADER_WAIT: Duration = Duration::from_millis(300);
+
+/// How long a change of the members waits for the one before.
+const BETWEEN_CHANGES: Duration = Duration::from_millis(20);
 
 /// A running node. Cheap to clone.
 #[derive(Clone)]
@@ -88,11 +91,8 @@ impl RaftNode {
     ) -> Result<Self, StartError> {
         let lease = match options.read_by {
             ReadBy::Lease => {
-                let others_needed = match config.bug {
-                    Some(Bug::LeaseShortOfQuorum) => members.len() / 2 - 1,
-                    _ => members.len() / 2,
-                };
-                Some(Arc::new(Lease::new(options.lease, others_needed, clock)))
+                let lacking = usize::from(config.bug == Some(Bug::LeaseShortOfQuorum));
+                Some(Arc::new(Lease::new(options.lease, lacking, clock)))
             }
             ReadBy::Index | ReadBy::Local => None,
         };
@@ -104,6 +104,7 @@ impl RaftNode {
         };
         let snapshots = match config.bug {
             Some(Bug::SnapshotLacksLastBatch) => SnapshotContents::LacksLastBatch,
+            Some(Bug::StaleConfiguration) => SnapshotContents::FormerMembers,
             _ => SnapshotContents::Everything,
         };
         let observer = lease.clone().map(|lease| -> Arc<dyn Observer> { lease });
@@ -112,6 +113,7 @@ impl RaftNode {
             hello: hello.clone(),
             members,
             peers: config.peers.clone(),
+            beginning: config.beginning,
             first: group.first,
             heartbeat: options.heartbeat,
             election_min: options.election_min,
@@ -181,7 +183,7 @@ impl RaftNode {
     /// # Errors
     /// See [`crate::outcome`].
     pub async fn read_by(&self, queries: Vec<Query>, deadline: Instant) -> Result<Vec<Answer>, Failure> {
-        if self.inner.read_by == ReadBy::Local {
+        if self.inner.read_by == ReadBy::Local && !self.inner.consensus.is_outside() {
             return Ok(self.inner.view.read(|applied| answer_all(applied, &queries)));
         }
         let request = Forwarded::Read(queries);
@@ -191,10 +193,28 @@ impl RaftNode {
         }
     }
 
+    /// Changes or lists the members, and returns them as the leader has them then.
+    ///
+    /// # Errors
+    /// See [`crate::outcome`].
+    pub async fn members(&self, request: MemberRequest) -> Result<Vec<Member>, Failure> {
+        let deadline = Instant::now() + self.inner.request_timeout;
+        match self.at_leader(Forwarded::Members(request), deadline).await? {
+            Answered::Members(result) => result,
+            _ => Err(Unknown::ConnectionLost.into()),
+        }
+    }
+
     /// Returns the status of this node and the cluster, as it knows it without asking another node.
     pub fn status(&self) -> Status {
         let metrics = self.inner.consensus.metrics().borrow().clone();
-        let name = |number: u64| self.inner.consensus.members().get(number as usize).map(ToString::to_string);
+        let name = |number: u64| self.inner.consensus.name_of(number).map(ToString::to_string);
+        let members = self.inner.consensus.members();
+        let names = |part: Part| {
+            let names =
+                members.iter().filter(|member| member.part == part).map(|member| member.name.as_str());
+            names.collect::<Vec<_>>().join(",")
+        };
         let index = |id: Option<LogId>| id.map_or(0, |id| id.index);
         let mut fields = vec![
             ("term", metrics.current_term.to_string()),
@@ -202,6 +222,9 @@ impl RaftNode {
             ("applied", index(metrics.last_applied).to_string()),
             ("snapshot_index", index(metrics.snapshot).to_string()),
             ("purged_index", index(metrics.purged).to_string()),
+            ("voters", names(Part::Voter)),
+            ("learners", names(Part::Learner)),
+            ("voter", if self.inner.consensus.is_voter() { "yes" } else { "no" }.to_owned()),
             ("reads", self.inner.read_by.name().to_owned()),
             ("read_rounds", self.inner.reads.rounds().to_string()),
         ];
@@ -259,6 +282,9 @@ impl RaftNode {
         // With the bug `exec-retried`, why the last attempt has no answer.
         let mut lost = None;
         loop {
+            if self.inner.consensus.is_outside() {
+                return Err(lost.unwrap_or(NotExecuted::NotMember.into()));
+            }
             let leader = self.inner.consensus.leader();
             let attempt = match leader {
                 None => Err(NotExecuted::NoLeader.into()),
@@ -267,19 +293,22 @@ impl RaftNode {
                 }
                 Some(number) => self.forward(number, &request, deadline).await,
             };
-            let reason = match attempt {
-                Err(Failure::NotExecuted(reason)) if reason != NotExecuted::ShuttingDown => reason,
+            let failure = match &attempt {
+                Ok(answered) => answered.failure(),
+                Err(failure) => Some(failure),
+            };
+            let reason = match failure {
+                Some(Failure::NotExecuted(NotExecuted::NotMember)) => return attempt,
+                Some(Failure::NotExecuted(NotExecuted::ShuttingDown)) if attempt.is_err() => return attempt,
                 // The answer "not executed" comes from a node that no longer leads.
-                Ok(Answered::Written(Err(Failure::NotExecuted(reason)))) => reason,
-                Ok(Answered::Read(Err(Failure::NotExecuted(reason)))) => reason,
-                Err(failure @ Failure::Unknown(_))
-                | Ok(Answered::Written(Err(failure @ Failure::Unknown(_))))
+                Some(Failure::NotExecuted(reason)) => reason.clone(),
+                Some(failure @ Failure::Unknown(_))
                     if self.sends_again(&request) && Instant::now() < deadline =>
                 {
-                    (lost, give_up) = (Some(failure), deadline);
+                    (lost, give_up) = (Some(failure.clone()), deadline);
                     continue;
                 }
-                other => return other,
+                _ => return attempt,
             };
             if timeout_at(give_up, self.leadership_differs(leader)).await.is_err() {
                 return Err(lost.unwrap_or(reason.into()));
@@ -312,14 +341,52 @@ impl RaftNode {
             match request {
                 Forwarded::Write(commands) => Answered::Written(self.propose(commands.clone()).await),
                 Forwarded::Read(queries) => Answered::Read(self.read_as_leader(queries).await),
+                Forwarded::Members(request) => Answered::Members(self.members_as_leader(request).await),
             }
         };
         timeout_at(deadline, answered).await.map_err(|_| Unknown::TimedOut.into())
     }
 
+    async fn members_as_leader(&self, request: &MemberRequest) -> Result<Vec<Member>, Failure> {
+        let consensus = &self.inner.consensus;
+        let place = |name: &NodeName| {
+            let nodes = consensus.nodes();
+            let found = nodes.binary_search(name).map(|place| place as u64);
+            found.map_err(|_| {
+                let known = nodes.iter().map(NodeName::as_str).collect::<Vec<_>>().join(", ");
+                Refused::Members(format!("there is no node {name}: the nodes are {known}"))
+            })
+        };
+        loop {
+            let changed = match request {
+                MemberRequest::Add(name) => consensus.add_member(place(name)?).await,
+                MemberRequest::Remove(name) => consensus.remove_member(place(name)?).await,
+                MemberRequest::List => match consensus.confirm_leadership().await {
+                    Ok(()) => Ok(()),
+                    Err(NotConfirmed::NotLeader) => return Err(NotExecuted::NotLeader.into()),
+                    Err(NotConfirmed::NoQuorum) => return Err(NotExecuted::NoQuorum.into()),
+                    Err(NotConfirmed::Stopped) => return Err(NotExecuted::ShuttingDown.into()),
+                },
+            };
+            match changed {
+                Ok(()) => return Ok(consensus.members()),
+                // The caller has a deadline.
+                Err(ChangeError::UnderWay) => sleep(BETWEEN_CHANGES).await,
+                Err(ChangeError::NotLeader | ChangeError::Unknown) => {
+                    return Err(Unknown::LeaderChanged.into());
+                }
+                Err(
+                    error @ (ChangeError::Unreachable(_)
+                    | ChangeError::OtherData(_)
+                    | ChangeError::LastVoter(_)),
+                ) => return Err(Refused::Members(error.to_string()).into()),
+            }
+        }
+    }
+
     async fn read_as_leader(&self, queries: &[Query]) -> Result<Vec<Answer>, Failure> {
         if let Some(lease) = &self.inner.lease
-            && let Some(answers) = lease.read(&self.inner.view, queries)
+            && let Some(answers) = lease.read(self.inner.consensus.number(), &self.inner.view, queries)
         {
             return Ok(answers);
         }
@@ -351,7 +418,8 @@ impl RaftNode {
         let Some(link) = self.inner.consensus.link(leader) else {
             return Err(NotExecuted::LeaderUnreachable.into());
         };
-        let payload = link.call(encode(request), deadline).await.map_err(|error| match error {
+        let payload = encode(&(self.inner.consensus.number(), request));
+        let payload = link.call(payload, deadline).await.map_err(|error| match error {
             CallError::NotSent => Failure::from(NotExecuted::LeaderUnreachable),
             CallError::Lost => Unknown::ConnectionLost.into(),
             CallError::TimedOut => Unknown::TimedOut.into(),
@@ -362,9 +430,7 @@ impl RaftNode {
     async fn log_changes(self, shard: Option<u8>) {
         let mut metrics = self.inner.consensus.server_metrics();
         let name = |number: Option<u64>| {
-            number
-                .and_then(|n| self.inner.consensus.members().get(n as usize))
-                .map_or("none".into(), ToString::to_string)
+            number.and_then(|n| self.inner.consensus.name_of(n)).map_or("none".into(), ToString::to_string)
         };
         let mut before = None;
         loop {
@@ -400,16 +466,17 @@ impl Handler for RaftNode {
 impl RaftNode {
     /// Serves a request that another node forwarded. A request is forwarded at most once, so that two nodes which each
     /// take the other for the leader do not pass it back and forth.
-    async fn forwarded(&self, request: Forwarded) -> Answered {
-        let result = if self.inner.consensus.leads() {
-            self.here(&request, Instant::now() + self.inner.request_timeout).await
-        } else {
+    async fn forwarded(&self, (member, request): FromMember) -> Answered {
+        let consensus = &self.inner.consensus;
+        let result = if !consensus.leads() {
             Err(NotExecuted::NotLeader.into())
+        } else if !consensus.has_voter(member) {
+            // It may not know yet that it was removed.
+            Err(NotExecuted::NotMember.into())
+        } else {
+            self.here(&request, Instant::now() + self.inner.request_timeout).await
         };
-        result.unwrap_or_else(|failure| match request {
-            Forwarded::Write(_) => Answered::Written(Err(failure)),
-            Forwarded::Read(_) => Answered::Read(Err(failure)),
-        })
+        result.unwrap_or_else(|failure| Answered::failed(&request, failure))
     }
 }
 

@@ -220,6 +220,11 @@ impl Connection {
                     let reply = self.service.node.cluster(request).await;
                     self.reply(reply)?;
                 }
+                (Ok(Request::Members(request)), _) => {
+                    self.finish(std::mem::take(&mut run)).await?;
+                    let reply = self.service.node.members(request).await;
+                    self.reply(reply)?;
+                }
                 (Ok(Request::Transaction(control)), _) => {
                     self.finish(std::mem::take(&mut run)).await?;
                     let reply = self.control(control).await;

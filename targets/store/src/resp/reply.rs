@@ -1,6 +1,7 @@
 //! Answers in both versions of the protocol.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use duress_consensus::{Member, Part};
 use redis_protocol::error::RedisProtocolError;
 use redis_protocol::resp2::encode::extend_encode as encode2;
 use redis_protocol::resp2::types::BytesFrame as Frame2;
@@ -37,6 +38,21 @@ pub enum RespReply {
 impl RespReply {
     /// `OK`.
     pub const OK: Self = Self::Status("OK");
+
+    /// Returns the members: of each its name, `voter` or `learner`, its number, and the last index that the leader knows it
+    /// to have.
+    pub fn members(members: Vec<Member>) -> Self {
+        let integer = |number: u64| Self::Integer(i64::try_from(number).unwrap_or(i64::MAX));
+        let member = |member: Member| {
+            let part = match member.part {
+                Part::Voter => "voter",
+                Part::Learner => "learner",
+            };
+            let name = Self::Bulk(member.name.as_str().to_owned().into());
+            Self::Array(vec![name, Self::Bulk(part.into()), integer(member.number), integer(member.position)])
+        };
+        Self::Array(members.into_iter().map(member).collect())
+    }
 
     /// Appends the reply to `out` as the client expects it.
     ///

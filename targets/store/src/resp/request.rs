@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::command::{Command, Condition, Query, parse_integer};
+use crate::raft::message::MemberRequest;
 use crate::sharded::slots::{SLOTS, SlotSet};
 
 const VALUE_BYTES_MAX: usize = 1 << 20;
@@ -25,6 +26,8 @@ pub enum Request {
     Session(Session),
     /// Concerns the shards.
     Cluster(ClusterRequest),
+    /// Concerns the members.
+    Members(MemberRequest),
     /// Ends the connection.
     End(End),
 }
@@ -317,6 +320,10 @@ impl Request {
                 arity(!args.is_empty())?;
                 cluster(&args)
             }
+            b"raft.node" => {
+                arity(!args.is_empty())?;
+                members(&args).map(Self::Members)
+            }
             b"client" => {
                 arity(!args.is_empty())?;
                 let known = [
@@ -399,6 +406,27 @@ fn cluster(args: &[Bytes]) -> Result<Request, RequestError> {
         _ => Err(RequestError::Subcommand {
             given: String::from_utf8_lossy(&args[0]).into_owned(),
             command: "CLUSTER",
+        }),
+    }
+}
+
+/// `RAFT.NODE ADD node | REMOVE node | LIST`: a node by its name.
+fn members(args: &[Bytes]) -> Result<MemberRequest, RequestError> {
+    let given = args[0].to_ascii_lowercase();
+    let node = |name: &Bytes| {
+        let name = std::str::from_utf8(name).ok().and_then(|name| name.parse().ok());
+        name.ok_or(RequestError::Syntax)
+    };
+    match (&given[..], &args[1..]) {
+        (b"add", [name]) => Ok(MemberRequest::Add(node(name)?)),
+        (b"remove", [name]) => Ok(MemberRequest::Remove(node(name)?)),
+        (b"list", []) => Ok(MemberRequest::List),
+        (b"add" | b"remove" | b"list", _) => {
+            Err(RequestError::Arity(format!("raft.node|{}", String::from_utf8_lossy(&given))))
+        }
+        _ => Err(RequestError::Subcommand {
+            given: String::from_utf8_lossy(&args[0]).into_owned(),
+            command: "RAFT.NODE",
         }),
     }
 }

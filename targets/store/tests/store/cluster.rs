@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use duress_settings::Request;
-use duress_store::{Config, Peer, WallClock, offer, serve, serve_with_clock};
+use duress_store::{Beginning, Config, Peer, WallClock, offer, serve, serve_with_clock};
 use tempfile::TempDir;
 
 use crate::client::Client;
@@ -30,9 +30,11 @@ pub fn run_node(arguments: &str) {
     let mut request = Request { mode: Some(next().to_owned()), ..Request::default() };
     let (name, listen, peer_listen, data) = (next(), next(), next(), next());
     let mut peers: Vec<Peer> = Vec::new();
-    let mut clock = None;
+    let (mut clock, mut beginning) = (None, Beginning::Founds);
     for word in words {
-        if let Some(path) = word.strip_prefix("clock:") {
+        if word == "join" {
+            beginning = Beginning::Joins;
+        } else if let Some(path) = word.strip_prefix("clock:") {
             clock = Some(Arc::new(SteppedClock { step: path.into() }));
         } else if let Some(bug) = word.strip_prefix("bug:") {
             request.bug = Some(bug.to_owned());
@@ -52,7 +54,7 @@ pub fn run_node(arguments: &str) {
         data.into(),
         &settings,
     );
-    let config = Config { peers, ..config.unwrap() };
+    let config = Config { peers, beginning, ..config.unwrap() };
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "info,openraft=off".into());
     let filter: Targets = filter.parse().expect("a filter of levels");
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
@@ -168,6 +170,15 @@ impl Cluster {
     }
 
     pub fn start_node(&mut self, node: usize) {
+        self.start_node_with(node, "");
+    }
+
+    /// Starts a node that, with an empty folder, waits to be added.
+    pub fn start_joining(&mut self, node: usize) {
+        self.start_node_with(node, " join");
+    }
+
+    fn start_node_with(&mut self, node: usize, more: &str) {
         let this = &self.nodes[node - 1];
         let mut arguments = format!(
             "{} n{node} 127.0.0.1:{} 127.0.0.1:{} {}",
@@ -175,7 +186,7 @@ impl Cluster {
             this.client_port,
             this.peer_port,
             self.data(node).display()
-        );
+        ) + more;
         for ((_, to), proxy) in self.proxies.range((node, 0)..(node + 1, 0)) {
             arguments += &format!(" n{to}={}", proxy.address);
         }

@@ -6,6 +6,7 @@ mod cluster;
 mod commands;
 mod contract;
 mod lease;
+mod membership;
 mod primary;
 mod proxy;
 mod raft;

@@ -5,6 +5,7 @@ mod client;
 mod counter_client;
 mod job_client;
 mod lock_client;
+mod membership;
 mod promotion;
 mod quorums;
 mod session;
@@ -36,6 +37,7 @@ use self::promotion::Promotion;
 use self::quorums::Quorums;
 use crate::client::{Addresses, Clients};
 use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady, TRANSACTIONS, TimeOuts};
+use crate::membership::Membership;
 use crate::place::Place;
 use crate::replica::ReplicaCopy;
 use crate::scenario::Scenario;
@@ -356,6 +358,10 @@ impl Deployment for StoreCluster {
 
     fn converges(&self) -> bool {
         matches!(self.reads, Reads::Quorums(_))
+    }
+
+    fn membership(&self) -> Option<&dyn Membership> {
+        (self.settings.mode == "raft").then_some(self)
     }
 
     fn process(&self, node: &NodeId, files: &NodeFiles) -> Result<ProcessSpec, LaunchError> {
