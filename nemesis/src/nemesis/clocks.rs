@@ -3,6 +3,7 @@
 use duress_history::nemesis::{ClockSeen, NodeClock};
 
 use super::*;
+use crate::cluster::ClusterError;
 use crate::evidence;
 use duress_arena::clock::{ClockEvidence, MonotonicClocks};
 

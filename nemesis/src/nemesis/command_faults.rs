@@ -3,7 +3,7 @@
 use duress_history::nemesis::CommandSeen;
 
 use super::*;
-use crate::commands::{Answer, Struck};
+use crate::commands::{Answer, CommandError, Struck};
 
 impl Nemesis {
     /// Injects a fault by its commands, on all nodes of `active` at once. Its evidence command must say before that it is not

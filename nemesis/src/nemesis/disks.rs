@@ -4,8 +4,9 @@ use duress_history::nemesis::NodeDisk;
 use nix::sys::signal::Signal;
 
 use super::*;
+use crate::cluster::ClusterError;
 use crate::evidence;
-use duress_arena::disk::{DiskEvidence, FaultDisk, Keep, Lasting};
+use duress_arena::disk::{DiskError, DiskEvidence, FaultDisk, Keep, Lasting};
 
 /// A process that waits for its disk stops only when the disk answers. This time suffices for all other
 /// processes.

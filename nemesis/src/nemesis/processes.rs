@@ -5,6 +5,7 @@ use duress_history::nemesis::NodeResumed;
 use nix::sys::signal::Signal;
 
 use super::*;
+use crate::cluster::ClusterError;
 
 /// The time that a node may take to end after SIGTERM, before it is killed.
 const GRACE: Duration = Duration::from_secs(3);
