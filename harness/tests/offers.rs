@@ -238,8 +238,8 @@ fn errors_list_what_is_accepted() {
         (
             refused(store, &ask(None, &[], Some("stale-read"))),
             "store has no bug \"stale-read\"; accepted: ack-before-commit, stale-leader-read, vote-not-persisted, \
-             fsync-skipped, cas-before-order, leadership-resumed, snapshot-lacks-last-batch, lease-short-of-quorum, \
-             replica-skips-change, exec-piecewise, exec-reads-early, exec-retried, served-before-arrival, old-owner-serves, \
+             fsync-skipped, cas-before-order, leadership-resumed, snapshot-lacks-last-batch, stale-configuration, \
+             lease-short-of-quorum, replica-skips-change, exec-piecewise, exec-reads-early, exec-retried, served-before-arrival, old-owner-serves, \
              retried-after-move, dropped-keys-stay, repair-writes-older, lww-by-clock, hint-lost-on-restart, \
              deleted-key-resurrected, promoted-replica-behind, two-primaries-after-pause, resync-skips-range",
         ),
