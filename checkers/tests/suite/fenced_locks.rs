@@ -365,8 +365,12 @@ proptest! {
         let (first, last) = (*fence(&mut operations[one]), *fence(&mut operations[other]));
         *fence(&mut operations[one]) = last;
         *fence(&mut operations[other]) = first;
-        for kind in KINDS {
+        for (place, kind) in KINDS.into_iter().enumerate() {
             let Verdict::Invalid(anomalies) = report(kind, &operations).verdict else { panic!("{kind:?}") };
+            // Without a lease, two owners that take turns without a release are an anomaly as well, and the first to be named.
+            if is_leased && place < 2 && anomalies[0].kind == AnomalyKind::DoubleAcquire {
+                continue;
+            }
             prop_assert_eq!(anomalies[0].kind, AnomalyKind::NonmonotonicFence);
             prop_assert_eq!(anomalies[0].operations.len(), 2);
         }

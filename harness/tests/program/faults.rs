@@ -84,7 +84,7 @@ fn members_leave_and_join_and_break_nothing() {
     assert!(!removed.is_empty() && removed.len() == added.len(), "{run}");
     for variant in ["leave", "join", "replace"] {
         let of = |event: &&Value| event["value"]["what"].as_str().unwrap().contains(variant);
-        assert!(removed.iter().any(|event| of(event)), "no {variant}: {run}");
+        assert!(removed.iter().any(of), "no {variant}: {run}");
     }
     for event in &added {
         assert_eq!(event["value"]["evidence"]["seen"], "added");
