@@ -29,7 +29,7 @@ pub struct FencedMutex {
     pub lease_ms: Option<u64>,
 }
 
-/// What an acquisition of a lock that may be lost is invoked with.
+/// The value with which a client invokes the acquisition of a lease.
 #[derive(Serialize, Deserialize)]
 struct Lease {
     #[serde(alias = "lease-ms")]

@@ -126,7 +126,7 @@ pub struct Nemesis {
     cluster: Cluster,
     /// The faults of a cluster that already runs.
     commands: Option<FaultCommands>,
-    /// Who changes the members of a cluster where that can be done.
+    /// Changes the members of the cluster; `None` if its members are fixed.
     administrator: Option<Box<dyn Administrator>>,
     /// The nodes that are to be members again, and are perhaps not yet.
     joining: BTreeSet<NodeId>,

@@ -11,7 +11,7 @@ const MOVES: usize = 40;
 /// The move that has the defect; the first ones give it something to work on.
 const DEFECT_AT: usize = 20;
 
-/// What goes wrong, once.
+/// The one defect of a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Defect {
     None,

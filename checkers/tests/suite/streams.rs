@@ -127,7 +127,7 @@ fn outputs_that_were_not_read_are_undecided() {
         // The end was asked for, or the outputs were read, while an attempt was under way.
         check("0!sa7@0 2!g1/1/2 1!p1:a1=7 2!r0-2:a1=7/1@0", "unknown");
         check("0!sa7@0 1ip1 2!r0-2:a1=7/1@0 1op1:a1=7 2!g1/1/2", "unknown");
-        // Nobody shows what was written between the two reads.
+        // No read covers the output between the two reads.
         check("0!sa7@0 0!sa8@1 1!p1:a1=7 3!p2:a5=8 2!g2/2/3 2!r0-1:a1=7/1@0 2!r2-3:a5=8/2@2", "unknown");
     }
 }

@@ -12,13 +12,13 @@ use crate::node::NodeId;
 pub struct ListedMember {
     /// The node.
     pub node: NodeId,
-    /// What tells it from another member of the same name.
+    /// The number that distinguishes it from other members of the same name.
     pub identity: String,
     /// Whether it has a vote.
     pub votes: bool,
 }
 
-/// What the cluster, and the nodes themselves, show of nodes that were removed or added.
+/// The evidence that nodes were removed or added: the cluster's lists of its members, and the nodes' own answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MembersSeen {
     /// The nodes.

@@ -1,7 +1,7 @@
 //! How the members of a running cluster are changed, one at a time.
 //!
-//! A node that is added is a learner first: it gets the log, and the leader makes it a voter once it has all of it. Whoever
-//! leads then does so, and completes a change that an earlier leader left half done: both follow from the log alone.
+//! A node that is added is a learner first: it gets the log, and the leader makes it a voter once it has all of it. Any
+//! later leader does so too, and completes a change that an earlier leader left half done: both follow from the log alone.
 //! Each change is one voter more or less, so that any quorum before it meets any quorum after it. Source: "Consensus: Bridging
 //! Theory and Practice", Diego Ongaro, 2014, chapter 4; openraft brings every change about through joint consensus.
 
@@ -118,7 +118,7 @@ impl Consensus {
             let changed = self.change(change).await;
             tracing::info!(node = %member.name, number = member.number, ?changed, "member to remove");
             changed?;
-            // It is no longer sent the log. If this does not arrive, it learns of it from whomever it asks for a vote.
+            // It is no longer sent the log. If this does not arrive, the node learns of it from the nodes that it asks for votes.
             if let Known::Removed(at) = self.standing().of(member.number, None) {
                 self.ask(place, &Request::Removed(at)).await;
             }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::state::Replicated;
 use crate::types::{LogId, ServerMetrics, StoredMembership};
 
-/// What a node knows of another member.
+/// A node's knowledge of another member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Known {
     /// Nothing against it.
@@ -60,7 +60,7 @@ impl Standing {
 
     /// Returns what this node knows of a member that knows the members until `known_until`.
     pub(crate) fn of(&self, number: u64, known_until: Option<LogId>) -> Known {
-        // What is not committed may come to nothing.
+        // Members that are not committed may never be.
         let (_, committed) = self.state.position();
         match *committed.log_id() {
             Some(at) if Some(at) > known_until && committed.membership().get_node(&number).is_none() => {

@@ -92,7 +92,7 @@ mod tests {
         let acquire = asked(&mut tries, 1);
         assert_eq!((acquire.mutex.op, acquire.mutex.lock.clone()), (MutexOp::Acquire, Some("l0".into())));
         assert_eq!(tries.next(&context(0, 0)), Next::Pending, "it is being tried");
-        // Nobody knows whether it was lost.
+        // The answer does not say whether the lock is held.
         tries.update(&event(1, acquire.clone(), OpType::Fail, Some("no-leader")));
         assert_eq!(tries.left(), 1);
         assert_eq!(asked(&mut tries, 1), acquire);

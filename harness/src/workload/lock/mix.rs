@@ -238,7 +238,7 @@ pub(super) mod tests {
         assert_eq!(asked(&mut mix, 1), acquire);
         let release = asked(&mut mix, 0);
         assert_eq!((release.mutex.op, release.fence), (MutexOp::Release, Some(7)));
-        // What certainly did not happen is tried again; what was refused is over.
+        // The client tries a release again that certainly did not happen; a refused one shows that the lock is lost.
         mix.update(&event(0, release.clone(), OpType::Fail, Some("refused")));
         assert_eq!(asked(&mut mix, 0), release);
         mix.update(&event(0, release.clone(), OpType::Fail, Some("precondition")));

@@ -89,7 +89,7 @@ fn whatever_is_started_later_has_the_share_too() {
     let account = throttle.watch(2, PATIENCE);
     assert!(account.holds >= 2, "{account:?}");
     node.kill(PATIENCE).unwrap();
-    // Where nothing lives, nothing is held.
+    // A host without processes has none to hold.
     let before = throttle.watch(0, PATIENCE);
     pass(Duration::from_millis(300));
     assert!(throttle.watch(0, PATIENCE).holds <= before.holds + 1);

@@ -12,7 +12,7 @@ use crate::stage::Stage;
 
 pub const PROBES: &[(&str, Probe)] = &[("leave", leave), ("join", join), ("replace", replace)];
 
-/// What a change leaves of a node.
+/// Whether a removed node's process and data remain.
 struct Left {
     runs: bool,
     data: bool,

@@ -110,7 +110,7 @@ fn a_marker_of_a_later_epoch_fences_its_producer() {
     assert_eq!(append(&mut log, &part(ONE, 1, "k", "successor")), 6);
 }
 
-/// What a log of transactions must say, by definition.
+/// The transactions of a log, from which the answers follow by definition.
 #[derive(Default)]
 struct Model {
     /// By producer: the offset of the first record of the open transaction, and how many have ended.
@@ -190,7 +190,7 @@ fn what_is_stable_and_aborted_is_so_by_definition() {
 #[test]
 fn a_part_of_a_transaction_names_its_producer() {
     let (_dir, mut log) = open(&LogConfig::default());
-    let refused = log.append_leader(&part(-1, -1, "k", "of nobody"), 0, 0);
+    let refused = log.append_leader(&part(-1, -1, "k", "without a producer"), 0, 0);
     assert!(matches!(refused, Err(AppendError::Batch(BatchFault::NoProducer))), "{refused:?}");
     assert_eq!(append(&mut log, &build_batch(&[OwnRecord { key: None, value: None }], 5000)), 0);
     assert_eq!(log.last_stable_offset(1), 1, "nothing is open");

@@ -139,7 +139,7 @@ async fn a_fresh_node_of_a_former_members_name_is_another_member() {
     // A member whose data are gone has to be removed first.
     let refused = cluster.until(1, "RAFT.NODE ADD n3", |reply| reply.starts_with("-ERR n3 is")).await;
     assert_eq!(refused, "-ERR n3 is a member and has lost its data since: remove it first");
-    // What is sent to the member that it was does not reach it.
+    // Messages to the former member do not reach the node.
     for count in 1..=60 {
         assert_eq!(cluster.client(1).await.ask("INCR m").await.unwrap(), format!("(integer) {count}"));
     }

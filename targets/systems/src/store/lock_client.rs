@@ -11,8 +11,8 @@
 //! The store forgets no key by itself. A lock with a lease is `n t`, where `t` is the end of the lease in milliseconds since 1970:
 //! by the clock of the machine that the clients are on, whoever finds it past that takes the lock, by `SET l` without `NX`.
 //!
-//! What is not executed because a watched key had changed has failed: an acquisition, since another was faster. A release looks
-//! again, since other things than an owner may change the key's version, such as a move between shards.
+//! An acquisition that is not executed, because a watched key had changed, has failed: another client was faster. A release looks
+//! again, since a move between shards may change the key's version too.
 
 use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -78,7 +78,7 @@ impl LockClient {
         let token = fence.checked_add(1).ok_or_else(full)?;
         let until_ms = action.lease_ms.map(|lease| now_ms().saturating_add(lease));
         let mut take = vec!["SET".to_owned(), keys[0].clone(), Held { token, until_ms }.text()];
-        // What is there is a lease that is over: the transaction is executed only if it is there still.
+        // A lease that is over is still there: the transaction is executed only if nothing has replaced it.
         take.extend(held.is_none().then(|| "NX".to_owned()));
         let draw = vec!["SET".to_owned(), keys[1].clone(), token.to_string()];
         let done = self.follow_up(vec![take, draw], deadline).await?;
