@@ -282,11 +282,14 @@ pub(super) fn has_workload(
     if known.contains(&workload.name()) || spoken && given.is_some() {
         return Ok(());
     }
+    let (lacks, instead) = match spoken {
+        true => ("promises too little for the workload", "; with --promise it is run and held to that"),
+        false => ("has no workload", ""),
+    };
     Err(Failure::usage(anyhow::anyhow!(
-        "the mode {} of {} with these options {} \"{}\"; it has {}",
+        "the mode {} of {} with these options {lacks} \"{}\"; it has {}{instead}",
         settings.mode,
         system.description().name,
-        if spoken { "promises too little for the workload" } else { "has no workload" },
         workload.name(),
         known.join(", ")
     )))

@@ -52,7 +52,11 @@ fn what_is_unknown_is_named() {
     );
     refused(
         "run store --mode primary -o failover=auto --workload lock",
-        &["promises too little for the workload \"lock\"", "register, list-append, rw-register"],
+        &[
+            "promises too little for the workload \"lock\"",
+            "register, list-append, rw-register",
+            "with --promise",
+        ],
     );
     refused("run store --workload lock --promise eventual", &["lock cannot be held to", "to: linearizable"]);
     refused("run store --workload lock --concurrency 1", &["concurrency", "an owner and another client"]);

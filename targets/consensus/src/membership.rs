@@ -149,12 +149,16 @@ impl Consensus {
         }
     }
 
-    /// Returns once another node has said what it knows of this one; at once if there is no other.
+    /// Returns once another node has said what it knows of this one; at once if there is no other, or none that could have
+    /// changed the members without this one.
     async fn inquire(&self) {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             look.tick().await;
+            if self.standing().is_only_voter() {
+                return;
+            }
             let known_until = self.standing().known_until();
             let request = Request::Standing(Sender { number: self.number(), known_until });
             let others = (0..self.nodes().len() as u64).filter(|place| *place != place_of(self.number()));

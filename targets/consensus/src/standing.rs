@@ -94,6 +94,11 @@ impl Standing {
         self.look(|members, number| members.voter_ids().any(|voter| voter == number))
     }
 
+    /// Whether no other node counts for quorums, so that later members would be in this node's log.
+    pub(crate) fn is_only_voter(&self) -> bool {
+        self.is_voter() && self.look(|members, number| members.voter_ids().all(|voter| voter == number))
+    }
+
     fn look(&self, is: impl FnOnce(&StoredMembership, u64) -> bool) -> bool {
         let removed = *self.removed.borrow();
         self.effective(|members| {

@@ -67,6 +67,18 @@ async fn a_removed_node_neither_serves_nor_counts_until_it_is_added_again() {
 }
 
 #[tokio::test]
+async fn the_last_voter_starts_without_the_nodes_that_were_removed() {
+    let mut cluster = cluster(3, &[]).await;
+    for node in [2, 3] {
+        cluster.until(1, &format!("RAFT.NODE REMOVE n{node}"), |reply| !reply.starts_with('-')).await;
+    }
+    cluster.until(1, "RAFT.NODE LIST", has_voters(&[1])).await;
+    (1..=3).for_each(|node| cluster.kill(node));
+    cluster.start_node(1);
+    cluster.until(1, "GET k", |reply| reply == "0").await;
+}
+
+#[tokio::test]
 async fn a_leader_can_be_removed_and_another_one_leads() {
     let cluster = cluster(3, &[]).await;
     let leader = cluster.leader(1, &[1, 2, 3]).await;
@@ -79,7 +91,7 @@ async fn a_leader_can_be_removed_and_another_one_leads() {
 }
 
 #[tokio::test]
-async fn a_node_that_was_removed_while_it_was_down_disturbs_nobody_when_it_returns() {
+async fn a_node_that_was_removed_while_it_was_down_does_not_disturb_the_others_when_it_returns() {
     let mut cluster = cluster(3, &["election_min_ms=300", "election_max_ms=600"]).await;
     let leader = cluster.leader(1, &[1, 2, 3]).await;
     let gone = (1..=3).find(|node| *node != leader).unwrap();
