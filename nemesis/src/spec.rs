@@ -206,6 +206,18 @@ pub enum FaultSpecError {
         /// The known variants.
         known: String,
     },
+    /// The variant does not have this value.
+    #[error(
+        "the fault \"{family}\" cannot have \"{variant}\": the value is out of its range, or not in the form of {example}"
+    )]
+    Value {
+        /// The family.
+        family: &'static str,
+        /// The variant as given.
+        variant: String,
+        /// The same variant with a value that it can have.
+        example: String,
+    },
 }
 
 fn names() -> String {
@@ -248,10 +260,18 @@ impl FromStr for FaultSpec {
             };
         }
         let family = Family::named(name).ok_or_else(|| FaultSpecError::Family { item: item.to_owned() })?;
-        let unknown = |text: &str| FaultSpecError::Variant {
-            family: family.name(),
-            variant: text.to_owned(),
-            known: family.variants().map(|variant| variant.example.as_str()).collect::<Vec<_>>().join(", "),
+        let unknown = |text: &str| {
+            let (family_name, variant) = (family.name(), text.to_owned());
+            let named = |known: &&Variant| text.split_once('=').is_some_and(|(name, _)| name == known.name);
+            match family.variants().find(named) {
+                Some(known) => {
+                    FaultSpecError::Value { family: family_name, variant, example: known.example.clone() }
+                }
+                None => {
+                    let known = family.variants().map(|variant| variant.example.as_str()).collect::<Vec<_>>();
+                    FaultSpecError::Variant { family: family_name, variant, known: known.join(", ") }
+                }
+            }
         };
         fn parsed<T>(
             text: Option<&str>,
@@ -332,8 +352,7 @@ mod tests {
         let text = "partition,command,command:stop@leader,partition:one-way,partition:flapping=400ms,packet:loss=10%@clients,packet@c1,partition:one@role=controller,partition@old-leader,story,story:laggard,partition:n1+n3,kill:minority,kill:follower,\
                     pause:leader,pause:n2,restart:all,packet,packet:loss=10%,packet:delay=50ms@one,clock,\
                     clock:drift=20ms/s@leader,clock:bump=-2s,clock@n1,disk,disk:power-loss@all,disk:slow-fsync=20ms,\
-                    resources,resources:cpu=5%@leader,\
-                    clock:drift=20ms/s@leader,clock:bump=-2s,clock@n1,disk,disk:power-loss@all,disk:slow-fsync=20ms,membership,membership:replace@leader,membership:leave@n1,\
+                    resources,resources:cpu=5%@leader,membership,membership:replace@leader,membership:leave@n1,\
                     kill:leader@fsync=37,pause:role=log-0@leader-change,disk:power-loss@all@op=200,kill@log=elected leader";
         let mix = FaultSpec::parse_mix(text).expect("a good mix");
         let printed: Vec<String> = mix.iter().map(FaultSpec::to_string).collect();
@@ -349,6 +368,11 @@ mod tests {
         let error = FaultSpec::parse_mix("kill:halves").expect_err("no such variant");
         assert!(
             error.to_string().contains("\"halves\"") && error.to_string().contains("minority"),
+            "{error}"
+        );
+        let error = FaultSpec::parse_mix("packet:loss=110%").expect_err("a value out of range").to_string();
+        assert!(
+            error.contains("\"loss=110%\"") && error.contains("loss=10%") && !error.contains("delay"),
             "{error}"
         );
         for bad in [
