@@ -76,7 +76,8 @@ impl fmt::Display for MembersSeen {
         };
         write!(f, "the cluster lists {} before and {} now", list(&self.before), list(&self.after))?;
         for (node, files) in &self.wiped {
-            write!(f, "; {node} lost {files} files")?;
+            let plural = if *files == 1 { "" } else { "s" };
+            write!(f, "; {node} lost {files} file{plural}")?;
         }
         if !self.serving.is_empty() {
             let serving: Vec<&str> = self.serving.iter().map(NodeId::as_str).collect();
