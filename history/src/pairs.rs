@@ -54,6 +54,31 @@ pub struct Operation<A> {
     pub completion: Completion<A>,
 }
 
+impl<A: Payload> Operation<A> {
+    /// Returns the same operation without its values, but for its `f`: what figures are made of.
+    #[must_use]
+    pub fn outline(&self) -> Operation<&'static str> {
+        let completion = match &self.completion {
+            Completion::Ok { index, time, answer } => {
+                Completion::Ok { index: *index, time: *time, answer: answer.f() }
+            }
+            Completion::Fail { index, time, error } => {
+                Completion::Fail { index: *index, time: *time, error: error.clone() }
+            }
+            Completion::Info { at, error } => Completion::Info { at: *at, error: error.clone() },
+        };
+        let Self { process, node, index, time, action, .. } = self;
+        Operation {
+            process: *process,
+            node: node.clone(),
+            index: *index,
+            time: *time,
+            action: action.f(),
+            completion,
+        }
+    }
+}
+
 impl<A> Operation<A> {
     /// Returns the same operation in another vocabulary.
     pub fn map<B>(self, action: impl Fn(A) -> B) -> Operation<B> {

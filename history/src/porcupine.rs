@@ -13,7 +13,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use crate::event::{Event, History, OpType, Payload};
+use crate::event::{Event, History, OpType, Payload, Process};
 use crate::pairs::{Completion, PairError, pair};
 use crate::register::Register;
 
@@ -53,37 +53,12 @@ pub fn write<A: Payload>(history: History<A>, mut output: impl Write) -> Result<
     }
     let mut separator = "[";
     for operation in pair(events)? {
-        let action = |op_type, action: &A| fields(&event(op_type, action));
-        let (key, f, asked) = action(OpType::Invoke, &operation.action)?;
-        let mut input = json!({ "Op": f });
-        if let Some(key) = key {
-            input["Key"] = key;
-        }
-        match asked {
-            Value::Array(mut pair) if f == "cas" && pair.len() == 2 => {
-                input["To"] = pair.swap_remove(1);
-                input["From"] = pair.swap_remove(0);
-            }
-            asked => input["Value"] = asked,
-        }
-        let (returned, answer) = match &operation.completion {
-            Completion::Ok { time, answer, .. } => {
-                let (_, _, value) = action(OpType::Ok, answer)?;
-                (*time, json!({ "Value": value }))
-            }
-            Completion::Fail { time, .. } => {
-                input["Status"] = "fail".into();
-                (*time, json!({}))
-            }
-            Completion::Info { .. } => (i64::MAX as u64, json!({ "unknown": true })),
+        let end = match &operation.completion {
+            Completion::Ok { time, answer, .. } => End::Ok(*time, fields(answer)?.value),
+            Completion::Fail { time, .. } => End::Fail(*time),
+            Completion::Info { .. } => End::Info,
         };
-        let line = json!({
-            "ClientId": operation.process.0,
-            "Input": input,
-            "Call": operation.time,
-            "Output": answer,
-            "Return": returned,
-        });
+        let line = line(operation.process, operation.time, fields(&operation.action)?, end);
         write!(output, "{separator}{line}")?;
         separator = ",\n";
     }
@@ -92,14 +67,49 @@ pub fn write<A: Payload>(history: History<A>, mut output: impl Write) -> Result<
     Ok(())
 }
 
-/// Returns an event with `action`.
-fn event<A: Payload>(op_type: OpType, action: &A) -> Event<A> {
-    let (process, action) = (crate::Process(0), action.clone());
-    Event { index: 0, time: 0, process, op_type, action, node: None, error: None }
+/// A request or an answer, as its line in a history file has it.
+struct Said {
+    key: Option<Value>,
+    f: Value,
+    value: Value,
 }
 
-/// Returns the key, `f` and value of `event`, as its line in a history file has them.
-fn fields<A: Payload>(event: &Event<A>) -> io::Result<(Option<Value>, Value, Value)> {
+/// How an operation ended, at its time.
+enum End {
+    Ok(u64, Value),
+    Fail(u64),
+    Info,
+}
+
+/// Returns an operation that was called at `call`.
+fn line(process: Process, call: u64, asked: Said, end: End) -> Value {
+    let Said { key, f, value } = asked;
+    let mut input = json!({ "Op": f });
+    if let Some(key) = key {
+        input["Key"] = key;
+    }
+    match value {
+        Value::Array(mut pair) if f == "cas" && pair.len() == 2 => {
+            input["To"] = pair.swap_remove(1);
+            input["From"] = pair.swap_remove(0);
+        }
+        value => input["Value"] = value,
+    }
+    let (returned, answer) = match end {
+        End::Ok(time, value) => (time, json!({ "Value": value })),
+        End::Fail(time) => {
+            input["Status"] = "fail".into();
+            (time, json!({}))
+        }
+        End::Info => (i64::MAX as u64, json!({ "unknown": true })),
+    };
+    json!({ "ClientId": process.0, "Input": input, "Call": call, "Output": answer, "Return": returned })
+}
+
+/// Returns what `action` says.
+fn fields<A: Payload>(action: &A) -> io::Result<Said> {
+    let (process, op_type, action) = (Process(0), OpType::Ok, action.clone());
+    let event = Event { index: 0, time: 0, process, op_type, action, node: None, error: None };
     let mut line = serde_json::to_value(event)?;
     let mut key = line.get_mut("key").map(Value::take);
     let mut value = line["value"].take();
@@ -109,5 +119,5 @@ fn fields<A: Payload>(event: &Event<A>) -> io::Result<(Option<Value>, Value, Val
         key = pair.pop();
         value = inner.unwrap_or_default();
     }
-    Ok((key, line["f"].take(), value))
+    Ok(Said { key, f: line["f"].take(), value })
 }

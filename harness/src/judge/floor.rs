@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use duress_history::nemesis::{NemesisAct, Proof};
-use duress_history::{Completion, NemesisEvent, NodeId, Operation};
+use duress_history::{Completion, NemesisEvent, NodeId, Operation, Payload};
 use duress_nemesis::{Family, FaultSpec};
 use serde::{Deserialize, Serialize};
 
@@ -102,50 +102,15 @@ impl Exercised {
     /// Returns the extent of a run whose clients stopped at `until_ns`, from its operations and its nemesis's
     /// events.
     #[must_use]
-    pub fn of<A>(operations: &[Operation<A>], nemesis: &[NemesisEvent], until_ns: u64) -> Self {
+    pub fn of<A: Payload>(operations: &[Operation<A>], nemesis: &[NemesisEvent], until_ns: u64) -> Self {
         let nodes: BTreeSet<&NodeId> =
             operations.iter().filter_map(|operation| operation.node.as_ref()).collect();
-        let mut windows = windows(nemesis, &nodes, until_ns);
-        let mut exercised = Self::default();
-        let mut slots = BTreeSet::new();
+        let windows = windows(nemesis, &nodes, until_ns);
+        let mut tally = Tally { until_ns, windows, exercised: Self::default(), slots: BTreeSet::new() };
         for operation in operations {
-            let (ended, ok) = match operation.completion {
-                Completion::Ok { time, .. } => (Some(time), Some(time)),
-                Completion::Fail { time, .. } => (Some(time), None),
-                Completion::Info { at, .. } => (at.map(|(_, time)| time), None),
-            };
-            if let Some(node) = &operation.node {
-                if !exercised.nodes.contains_key(node) {
-                    exercised.nodes.insert(node.clone(), Asked::default());
-                }
-                let asked = exercised.nodes.get_mut(node).expect("it was just inserted");
-                asked.invoked += 1;
-                asked.ok += u64::from(ok.is_some());
-            }
-            if ok.is_some() && operation.time < until_ns {
-                exercised.main += 1;
-            } else if ok.is_some() {
-                exercised.finals += 1;
-            }
-            if let Some(time) = ok.filter(|time| *time < until_ns) {
-                slots.insert(time / SLOT_NS);
-            }
-            for window in &mut windows {
-                let within = |time: u64| (window.from_ns..window.to_ns).contains(&time);
-                // An operation that a paused node keeps waiting meets the fault, although it was invoked
-                // before.
-                let ended = ended.unwrap_or(u64::MAX);
-                let met = operation.time < window.to_ns && ended >= window.from_ns;
-                window.under.operations.invoked += u64::from(met);
-                window.under.operations.ok += u64::from(ok.is_some_and(within));
-                if let Some(sides) = &mut window.under.sides {
-                    sides.count(operation, &(window.from_ns..window.to_ns));
-                }
-            }
+            tally.count(&operation.outline());
         }
-        exercised.answered_permille = slots.len() as u64 * 1000 / until_ns.div_ceil(SLOT_NS).max(1);
-        exercised.faults = windows.into_iter().map(|window| window.under).collect();
-        exercised
+        tally.finish()
     }
 
     /// Returns what is missing to reach `floor`, a sentence each.
@@ -224,6 +189,62 @@ impl fmt::Display for Exercised {
     }
 }
 
+/// The extent of a run while its operations are counted.
+struct Tally {
+    until_ns: u64,
+    windows: Vec<Window>,
+    exercised: Exercised,
+    /// The slots of the main phase in which an operation happened.
+    slots: BTreeSet<u64>,
+}
+
+impl Tally {
+    fn count(&mut self, operation: &Operation<&'static str>) {
+        let Self { until_ns, windows, exercised, slots } = self;
+        let until_ns = *until_ns;
+        let (ended, ok) = match operation.completion {
+            Completion::Ok { time, .. } => (Some(time), Some(time)),
+            Completion::Fail { time, .. } => (Some(time), None),
+            Completion::Info { at, .. } => (at.map(|(_, time)| time), None),
+        };
+        if let Some(node) = &operation.node {
+            if !exercised.nodes.contains_key(node) {
+                exercised.nodes.insert(node.clone(), Asked::default());
+            }
+            let asked = exercised.nodes.get_mut(node).expect("it was just inserted");
+            asked.invoked += 1;
+            asked.ok += u64::from(ok.is_some());
+        }
+        if ok.is_some() && operation.time < until_ns {
+            exercised.main += 1;
+        } else if ok.is_some() {
+            exercised.finals += 1;
+        }
+        if let Some(time) = ok.filter(|time| *time < until_ns) {
+            slots.insert(time / SLOT_NS);
+        }
+        for window in windows {
+            let within = |time: u64| (window.from_ns..window.to_ns).contains(&time);
+            // An operation that a paused node keeps waiting meets the fault, although it was invoked
+            // before.
+            let ended = ended.unwrap_or(u64::MAX);
+            let met = operation.time < window.to_ns && ended >= window.from_ns;
+            window.under.operations.invoked += u64::from(met);
+            window.under.operations.ok += u64::from(ok.is_some_and(within));
+            if let Some(sides) = &mut window.under.sides {
+                sides.count(operation, &(window.from_ns..window.to_ns));
+            }
+        }
+    }
+
+    fn finish(self) -> Exercised {
+        let Self { until_ns, windows, mut exercised, slots } = self;
+        exercised.answered_permille = slots.len() as u64 * 1000 / until_ns.div_ceil(SLOT_NS).max(1);
+        exercised.faults = windows.into_iter().map(|window| window.under).collect();
+        exercised
+    }
+}
+
 fn permille(permille: u64) -> String {
     format!("{}.{}", permille / 10, permille % 10)
 }
@@ -278,6 +299,7 @@ fn windows(nemesis: &[NemesisEvent], nodes: &BTreeSet<&NodeId>, until_ns: u64) -
 #[cfg(test)]
 mod tests {
     use duress_history::nemesis::{Evidence, FaultName, PacketsSeen, Touches};
+    use duress_history::register::Register;
 
     use super::*;
 
@@ -363,7 +385,7 @@ mod tests {
             .zip(acts)
             .map(|(index, act)| NemesisEvent { index, time: index * 1_000_000, act })
             .collect();
-        let exercised = Exercised::of::<()>(&[], &events, 10_000_000);
+        let exercised = Exercised::of::<Register>(&[], &events, 10_000_000);
         let faults: Vec<u32> = exercised.faults.iter().map(|fault| fault.fault).collect();
         assert_eq!(faults, [1, 2]);
     }

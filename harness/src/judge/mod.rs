@@ -238,17 +238,7 @@ impl<A: Payload> Recorded<A> {
         judgement.times = Times { checking: began.elapsed(), ..self.times };
         judgement.copy = self.copy;
         judgement.findings.splice(0..0, self.notes);
-        judgement.findings.extend(comparisons(&self.nemesis).filter_map(Comparison::open));
-        let beside = Finding::all(&self.nemesis);
-        if let [first, more @ ..] = &beside[..] {
-            if !matches!(judgement.report.verdict, Verdict::Invalid(_)) {
-                let more = if more.is_empty() { String::new() } else { format!(", and {} more", more.len()) };
-                judgement.broken = format!("{first}{more}");
-            }
-            let beside = Verdict::new(beside.iter().map(Finding::anomaly).collect(), Vec::new());
-            judgement.report.verdict = judgement.report.verdict.merge(beside);
-        }
-        Ok(judgement)
+        Ok(judgement.beside(&self.nemesis))
     }
 }
 
@@ -273,6 +263,23 @@ pub struct Judgement {
     pub times: Times,
     /// The history that it is about, if it was to be kept.
     pub copy: Option<HistoryCopy>,
+}
+
+impl Judgement {
+    /// Adds the nemesis's findings about the system.
+    fn beside(mut self, nemesis: &[NemesisEvent]) -> Self {
+        self.findings.extend(comparisons(nemesis).filter_map(Comparison::open));
+        let beside = Finding::all(nemesis);
+        if let [first, more @ ..] = &beside[..] {
+            if !matches!(self.report.verdict, Verdict::Invalid(_)) {
+                let more = if more.is_empty() { String::new() } else { format!(", and {} more", more.len()) };
+                self.broken = format!("{first}{more}");
+            }
+            let beside = Verdict::new(beside.iter().map(Finding::anomaly).collect(), Vec::new());
+            self.report.verdict = self.report.verdict.merge(beside);
+        }
+        self
+    }
 }
 
 /// The result of judging a run's history.
@@ -326,6 +333,13 @@ pub fn judge_operations<A: Payload>(
 /// # Errors
 /// [`JudgeError::Watch`].
 pub fn within<T>(limit: Duration, check: impl FnOnce(&AtomicBool) -> T) -> Result<T, JudgeError> {
+    let (mut check, mut result) = (Some(check), None);
+    watched(limit, &mut |interrupt| result = check.take().map(|check| check(interrupt)))?;
+    Ok(result.expect("it was called"))
+}
+
+/// [`within`], once for all that checks return.
+fn watched(limit: Duration, check: &mut dyn FnMut(&AtomicBool)) -> Result<(), JudgeError> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(JudgeError::Watch)?;
     // Registered before the check begins, so that no request is lost.
     let (mut interrupts, mut terminations) = {
@@ -351,9 +365,9 @@ pub fn within<T>(limit: Duration, check: impl FnOnce(&AtomicBool) -> T) -> Resul
             .name("watch".to_owned())
             .spawn_scoped(scope, || runtime.block_on(watch))
             .map_err(JudgeError::Watch)?;
-        let result = check(&interrupt);
+        check(&interrupt);
         drop(done);
-        Ok(result)
+        Ok(())
     })
 }
 

@@ -83,24 +83,39 @@ const SLOT_NS: u64 = 100_000_000;
 /// Computes the figures; `until_ns` is when clients stopped, so that final reads do not count as availability.
 #[must_use]
 pub fn statistics<A: Payload>(operations: &[Operation<A>], until_ns: u64) -> RunStatistics {
-    let mut all = RunStatistics::default();
-    let mut latencies: BTreeMap<&'static str, Histogram<u64>> = BTreeMap::new();
-    let mut ok_times: BTreeMap<NodeId, Vec<u64>> = BTreeMap::new();
-    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
+    let mut tally = Tally { until_ns, ..Tally::default() };
     for operation in operations {
+        tally.count(&operation.outline());
+    }
+    tally.finish()
+}
+
+/// The figures of a run while its operations are counted.
+#[derive(Default)]
+struct Tally {
+    until_ns: u64,
+    all: RunStatistics,
+    latencies: BTreeMap<&'static str, Histogram<u64>>,
+    ok_times: BTreeMap<NodeId, Vec<u64>>,
+    reasons: BTreeMap<String, u64>,
+}
+
+impl Tally {
+    fn count(&mut self, operation: &Operation<&'static str>) {
+        let Self { until_ns, all, latencies, ok_times, reasons } = self;
         all.counts.add(&operation.completion);
-        all.by_f.entry(operation.action.f().to_owned()).or_default().counts.add(&operation.completion);
+        all.by_f.entry(operation.action.to_owned()).or_default().counts.add(&operation.completion);
         if let Some(node) = &operation.node {
             all.by_node.entry(node.clone()).or_default().counts.add(&operation.completion);
         }
         match &operation.completion {
             Completion::Ok { time, .. } => {
-                let histogram = latencies.entry(operation.action.f()).or_insert_with(|| {
+                let histogram = latencies.entry(operation.action).or_insert_with(|| {
                     Histogram::new_with_bounds(1, LATENCY_NS_MAX, 2).expect("the bounds are in order")
                 });
                 histogram.saturating_record((time - operation.time).min(LATENCY_NS_MAX));
                 if let Some(node) = &operation.node
-                    && *time <= until_ns
+                    && *time <= *until_ns
                 {
                     ok_times.entry(node.clone()).or_default().push(*time);
                 }
@@ -120,25 +135,29 @@ pub fn statistics<A: Payload>(operations: &[Operation<A>], until_ns: u64) -> Run
             }
         }
     }
-    for (f, histogram) in latencies {
-        let kind = all.by_f.entry(f.to_owned()).or_default();
-        kind.p50_us = histogram.value_at_quantile(0.5) / 1000;
-        kind.p99_us = histogram.value_at_quantile(0.99) / 1000;
-        kind.max_us = histogram.max() / 1000;
-    }
-    for (node, times) in &mut ok_times {
-        times.sort_unstable();
-        let entry = all.by_node.entry(node.clone()).or_default();
-        let mut slots: Vec<u64> = times.iter().map(|time| time / SLOT_NS).collect();
-        slots.dedup();
-        entry.available_permille = (slots.len() as u64 * 1000) / (until_ns.div_ceil(SLOT_NS)).max(1);
-        let mut last = 0;
-        for time in times.iter().copied().chain([until_ns]) {
-            entry.longest_gap_ms = entry.longest_gap_ms.max(time.saturating_sub(last) / 1_000_000);
-            last = time;
+
+    fn finish(self) -> RunStatistics {
+        let Self { until_ns, mut all, latencies, mut ok_times, reasons } = self;
+        for (f, histogram) in latencies {
+            let kind = all.by_f.entry(f.to_owned()).or_default();
+            kind.p50_us = histogram.value_at_quantile(0.5) / 1000;
+            kind.p99_us = histogram.value_at_quantile(0.99) / 1000;
+            kind.max_us = histogram.max() / 1000;
         }
+        for (node, times) in &mut ok_times {
+            times.sort_unstable();
+            let entry = all.by_node.entry(node.clone()).or_default();
+            let mut slots: Vec<u64> = times.iter().map(|time| time / SLOT_NS).collect();
+            slots.dedup();
+            entry.available_permille = (slots.len() as u64 * 1000) / (until_ns.div_ceil(SLOT_NS)).max(1);
+            let mut last = 0;
+            for time in times.iter().copied().chain([until_ns]) {
+                entry.longest_gap_ms = entry.longest_gap_ms.max(time.saturating_sub(last) / 1_000_000);
+                last = time;
+            }
+        }
+        all.reasons = reasons.into_iter().collect();
+        all.reasons.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        all
     }
-    all.reasons = reasons.into_iter().collect();
-    all.reasons.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    all
 }

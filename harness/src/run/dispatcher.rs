@@ -5,6 +5,7 @@
 //! after its worker got the answer: the real-time order in the history is never tighter than it was.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::time::Duration;
 
 use duress_history::recorder::RecordError;
@@ -222,8 +223,22 @@ impl<A: Vocabulary> Dispatcher<A> {
         until: Stop,
         others: impl Future<Output = T>,
     ) -> Result<T, RecordError> {
-        let mut others = std::pin::pin!(others);
-        let mut others_result = None;
+        let mut result = None;
+        {
+            let others = std::pin::pin!(async { result = Some(others.await) });
+            self.run_beside(generator, until, others).await?;
+        }
+        Ok(result.expect("it ends only with it"))
+    }
+
+    /// [`Self::run`], once for all that run beside it.
+    async fn run_beside(
+        &mut self,
+        generator: &mut dyn Generator<A>,
+        until: Stop,
+        mut others: Pin<&mut dyn Future<Output = ()>>,
+    ) -> Result<(), RecordError> {
+        let mut others_over = false;
         loop {
             let stop = *self.stop.borrow_and_update();
             while let Ok(ended) = self.ended.try_recv() {
@@ -243,7 +258,7 @@ impl<A: Vocabulary> Dispatcher<A> {
                 let _ = self.slots[slot].requests.send(Request::Invoke(action));
             }
             let idle = !self.slots.iter().any(|slot| matches!(slot.state, State::Busy(..)));
-            if matches!(wake, Wake::Never) && (idle || stop == Stop::Now) && others_result.is_some() {
+            if matches!(wake, Wake::Never) && (idle || stop == Stop::Now) && others_over {
                 break;
             }
             if now >= self.next_tick {
@@ -259,14 +274,14 @@ impl<A: Vocabulary> Dispatcher<A> {
             }
             tokio::select! {
                 biased;
-                result = &mut others, if others_result.is_none() => others_result = Some(result),
+                () = &mut others, if !others_over => others_over = true,
                 Some(ended) = self.ended.recv() => self.complete(ended, generator)?,
                 Some(record) = self.nemesis.recv() => self.record_nemesis(record, generator)?,
                 Ok(()) = self.stop.changed() => {}
                 () = tokio::time::sleep_until(self.clock.instant(at)) => {}
             }
         }
-        Ok(others_result.expect("the loop ends only with it"))
+        Ok(())
     }
 
     /// Sends roaming clients home for good: from now on each node is asked by the same processes.

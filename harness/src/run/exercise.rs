@@ -14,7 +14,9 @@ use tokio::sync::{mpsc, watch};
 use super::clock::Clock;
 use super::cluster_access::ClusterAccess;
 use super::conductor::{Conductor, chain};
-use super::dispatcher::{AtHeal, ClientPolicy, Dispatcher, DispatcherParts, NodeAffinity, Stop};
+use super::dispatcher::{
+    AtHeal, ClientPolicy, Dispatcher, DispatcherParts, NemesisRecord, NodeAffinity, Stop,
+};
 use super::events::Events;
 use super::observer::Observer;
 use super::recovery::Situation;
@@ -23,10 +25,10 @@ use super::world::World;
 use super::{Outcome, RunError};
 use crate::plan::{CapturePlan, Plan};
 use crate::report::progress::Progress;
-use crate::workload::generator::Nothing;
 use crate::workload::generator::limit::TimeLimit;
 use crate::workload::generator::rhythm::Rhythm;
 use crate::workload::generator::stagger::Stagger;
+use crate::workload::generator::{Generator, Nothing};
 use crate::workload::{Ending, Kind};
 
 /// How long the final phase may take in a run that is broken already: nodes that still answer are read,
@@ -66,7 +68,7 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
     join_all(clients.iter_mut().map(|client| client.warm_up())).await;
     drop(clients);
     let clock = Clock::start();
-    let (records_tx, records) = mpsc::unbounded_channel();
+    let (records, recorded) = mpsc::unbounded_channel();
     let (answered_tx, answered) = watch::channel(0);
     let mut dispatcher = Dispatcher::start(DispatcherParts {
         recorder: Recorder::create(history)?,
@@ -75,98 +77,130 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
         make_client: Box::new(move |slot, node, process| {
             cluster.client(slot, node, process, policies[slot].timeout)
         }),
-        nemesis: records,
+        nemesis: recorded,
         stop: stop.clone(),
         progress: Progress::new(plan.time_limit()),
         answered: answered_tx,
     });
-    let World { arena, nemesis, cluster, clocks, disks, .. } = world;
-    let captured = arena.as_ref().zip(plan.arena.as_ref()).map(|(arena, planned)| {
-        arena.switch().capture(
-            &capture_spec(planned.capture),
-            RunStart::at(clock.origin()),
-            &history.with_file_name("network.pcapng"),
-        )
-    });
-    let capture = match captured.transpose() {
-        Ok(capture) => capture,
-        Err(error) => {
-            outcome.notes.push(format!("packets were not captured: {}", chain(&error)));
-            None
-        }
-    };
-    let sightings = Rc::new(RefCell::new(Sightings::default()));
-    let observer = history.parent().map(|folder| {
-        let (sightings, records) = (Rc::clone(&sightings), records_tx.clone());
-        Observer::start(folder, Rc::clone(&cluster), clocks, clock, sightings, records)
-    });
-    let observer = match observer.transpose() {
-        Ok(observer) => observer,
-        Err(error) => {
-            outcome.notes.push(format!("nodes were not observed: {}", chain(&error)));
-            None
-        }
-    };
-    let (files, switch) = (cluster.files.clone(), arena.as_ref().map(|arena| arena.switch().clone()));
-    let events = Events { sightings, answered, files, disks, switch, clock };
-    let situation = Rc::new(RefCell::new(Situation::new(cluster.deployment.tolerates())));
-    let mut conductor =
-        Conductor { nemesis, cluster, events, clock, records: records_tx, stop: stop.clone(), situation };
+    let mut around =
+        Surroundings::of(Surrounded { plan, world, history, clock, records, answered, stop: &stop }, outcome);
+    let conductor = &mut around.conductor;
 
     let limit = plan.time_limit();
     let mut mix = work.mix(plan.seed);
     if let Some(prefix) = &plan.key_prefix {
         K::rename(&mut mix, prefix);
     }
-    let broken = match plan.rate_hz {
-        None => {
-            let mut generator = TimeLimit::new(Rhythm::new(&mut mix, plan.seed), limit);
-            dispatcher.run(&mut generator, Stop::Early, conductor.play(&plan.schedule, limit)).await?
-        }
-        Some(rate) => {
-            let mut generator = TimeLimit::new(Stagger::new(&mut mix, rate), limit);
-            dispatcher.run(&mut generator, Stop::Early, conductor.play(&plan.schedule, limit)).await?
-        }
+    let mut paced: Box<dyn Generator<K::Action> + '_> = match plan.rate_hz {
+        None => Box::new(Rhythm::new(&mut mix, plan.seed)),
+        Some(rate) => Box::new(Stagger::new(&mut mix, rate)),
     };
+    let mut generator = TimeLimit::new(&mut *paced, limit);
+    let broken = dispatcher.run(&mut generator, Stop::Early, conductor.play(&plan.schedule, limit)).await?;
+    drop(paced);
     outcome.broke(&broken);
     outcome.clients_until = clock.now().min(limit);
 
     dispatcher.settle();
     if *stop.borrow() < Stop::Now {
-        look::<K>(&mut mix, &mut dispatcher, &conductor, Occasion::Healed, outcome).await?;
+        look::<K>(&mut mix, &mut dispatcher, conductor, Occasion::Healed, outcome).await?;
     }
     if plan.final_restart && *stop.borrow() == Stop::No && outcome.broken.is_empty() {
         let id = plan.schedule.iter().map(|fault| fault.id).max().unwrap_or_default() + 1;
         let broken = dispatcher.run(&mut Nothing, Stop::Now, conductor.restart_all(id)).await?;
         outcome.broke(&broken);
         if *stop.borrow() < Stop::Now {
-            look::<K>(&mut mix, &mut dispatcher, &conductor, Occasion::Restarted, outcome).await?;
+            look::<K>(&mut mix, &mut dispatcher, conductor, Occasion::Restarted, outcome).await?;
         }
     }
     dispatcher.close().await?;
-    if let Some(observer) = observer
-        && let Err(error) = observer.finish().await
-    {
-        outcome.notes.push(format!("some observations of the nodes were not kept: {}", chain(&error)));
-    }
-    let Conductor { nemesis, .. } = conductor;
-    if let Err(error) = nemesis.close() {
-        outcome.broken.push(chain(&error));
-    }
-    if let Some(Err(error)) = arena.map(Arena::close) {
-        outcome.broken.push(format!("the network failed: {}", chain(&error)));
-    }
-    match capture.map(Capture::finish).transpose() {
-        Ok(summary) => outcome.notes.extend(summary.flatten().map(|summary| {
-            let missing = match summary.missing {
-                0 => String::new(),
-                missing => format!(" ({missing} more are not in it)"),
-            };
-            format!("network.pcapng has {} packets{missing}", summary.packets)
-        })),
-        Err(error) => outcome.notes.push(format!("the packets were not kept: {}", chain(&error))),
-    }
+    around.close(outcome).await;
     Ok(())
+}
+
+/// What [`Surroundings`] are made of.
+struct Surrounded<'a> {
+    plan: &'a Plan,
+    world: World,
+    history: &'a Path,
+    clock: Clock,
+    records: mpsc::UnboundedSender<NemesisRecord>,
+    answered: watch::Receiver<u64>,
+    stop: &'a watch::Receiver<Stop>,
+}
+
+/// What runs beside the clients, whatever their operations are.
+struct Surroundings {
+    conductor: Conductor,
+    arena: Option<Arena>,
+    capture: Option<Capture>,
+    observer: Option<Observer>,
+}
+
+impl Surroundings {
+    /// Begins to capture packets and to observe the nodes.
+    fn of(surrounded: Surrounded<'_>, outcome: &mut Outcome) -> Self {
+        let Surrounded { plan, world, history, clock, records, answered, stop } = surrounded;
+        let World { arena, nemesis, cluster, clocks, disks, .. } = world;
+        let captured = arena.as_ref().zip(plan.arena.as_ref()).map(|(arena, planned)| {
+            arena.switch().capture(
+                &capture_spec(planned.capture),
+                RunStart::at(clock.origin()),
+                &history.with_file_name("network.pcapng"),
+            )
+        });
+        let capture = match captured.transpose() {
+            Ok(capture) => capture,
+            Err(error) => {
+                outcome.notes.push(format!("packets were not captured: {}", chain(&error)));
+                None
+            }
+        };
+        let sightings = Rc::new(RefCell::new(Sightings::default()));
+        let observer = history.parent().map(|folder| {
+            let (sightings, records) = (Rc::clone(&sightings), records.clone());
+            Observer::start(folder, Rc::clone(&cluster), clocks, clock, sightings, records)
+        });
+        let observer = match observer.transpose() {
+            Ok(observer) => observer,
+            Err(error) => {
+                outcome.notes.push(format!("nodes were not observed: {}", chain(&error)));
+                None
+            }
+        };
+        let (files, switch) = (cluster.files.clone(), arena.as_ref().map(|arena| arena.switch().clone()));
+        let events = Events { sightings, answered, files, disks, switch, clock };
+        let situation = Rc::new(RefCell::new(Situation::new(cluster.deployment.tolerates())));
+        let conductor = Conductor { nemesis, cluster, events, clock, records, stop: stop.clone(), situation };
+        Self { conductor, arena, capture, observer }
+    }
+
+    /// Ends all of it.
+    async fn close(self, outcome: &mut Outcome) {
+        let Self { conductor, arena, capture, observer } = self;
+        if let Some(observer) = observer
+            && let Err(error) = observer.finish().await
+        {
+            outcome.notes.push(format!("some observations of the nodes were not kept: {}", chain(&error)));
+        }
+        let Conductor { nemesis, .. } = conductor;
+        if let Err(error) = nemesis.close() {
+            outcome.broken.push(chain(&error));
+        }
+        if let Some(Err(error)) = arena.map(Arena::close) {
+            outcome.broken.push(format!("the network failed: {}", chain(&error)));
+        }
+        match capture.map(Capture::finish).transpose() {
+            Ok(summary) => outcome.notes.extend(summary.flatten().map(|summary| {
+                let missing = match summary.missing {
+                    0 => String::new(),
+                    missing => format!(" ({missing} more are not in it)"),
+                };
+                format!("network.pcapng has {} packets{missing}", summary.packets)
+            })),
+            Err(error) => outcome.notes.push(format!("the packets were not kept: {}", chain(&error))),
+        }
+    }
 }
 
 /// Returns the policy of the client of a process slot. Among the clients of each node, the first stays there

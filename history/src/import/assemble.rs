@@ -82,6 +82,30 @@ struct Whole<A> {
     error: Option<Box<OpError>>,
 }
 
+/// Takes what readers find in files: one set of readers serves every vocabulary.
+pub(crate) trait Sink {
+    /// Begins another file, whose processes are different ones although they may have the same names.
+    fn begin_file(&mut self);
+
+    /// Adds what comes next in the file.
+    ///
+    /// # Errors
+    /// [`ReadError`] where it is not of the vocabulary.
+    fn push(&mut self, raw: &Raw<'_>) -> Result<(), ReadError>;
+
+    /// Adds an operation that was recorded as a whole, at line `line`.
+    ///
+    /// # Errors
+    /// [`ReadError`] where it is not of the vocabulary.
+    fn push_operation(&mut self, line: u64, operation: &OperationObject) -> Result<(), ReadError>;
+
+    /// The last event was cut short.
+    fn tear(&mut self);
+
+    /// Whether there has been no event yet.
+    fn is_empty(&self) -> bool;
+}
+
 /// Turns events as they were recorded into a history.
 pub(crate) struct Assembler<A> {
     recorded: Recorded<A>,
@@ -101,28 +125,8 @@ pub(crate) struct Assembler<A> {
     nodes: FxHashSet<NodeId>,
 }
 
-impl<A: Payload> Assembler<A> {
-    pub(crate) fn new() -> Self {
-        Self {
-            recorded: Recorded {
-                history: History::default(),
-                nemesis_after: Vec::new(),
-                sequence: Sequence::default(),
-            },
-            clock: Clock::default(),
-            clients: FxHashMap::default(),
-            process_max: 0,
-            here: FxHashMap::default(),
-            before: FxHashMap::default(),
-            files: 0,
-            operations: Vec::new(),
-            keyed: None,
-            nodes: FxHashSet::default(),
-        }
-    }
-
-    /// Begins another file, whose processes are different ones although they may have the same names.
-    pub(crate) fn begin_file(&mut self) {
+impl<A: Payload> Sink for Assembler<A> {
+    fn begin_file(&mut self) {
         self.files += 1;
         if self.files > 1 {
             self.before.extend(self.here.drain());
@@ -133,30 +137,23 @@ impl<A: Payload> Assembler<A> {
         }
     }
 
-    /// The last event was cut short.
-    pub(crate) fn tear(&mut self) {
-        self.recorded.history.torn = Torn::LastLine;
+    fn push(&mut self, raw: &Raw<'_>) -> Result<(), ReadError> {
+        let time = match raw.time {
+            Some(time) => self.clock.read(time, &mut self.recorded.history),
+            None => MISSING,
+        };
+        match raw.process {
+            Actor::Nemesis => {
+                let index = self.recorded.sequence.follow(raw.line, raw.index, time);
+                self.recorded.nemesis_after.push(self.recorded.history.events.len());
+                self.recorded.history.nemesis.push(nemesis(raw, index, time)?);
+                Ok(())
+            }
+            Actor::Number(_) | Actor::Name(_) => self.client(raw, time),
+        }
     }
 
-    /// Whether there has been no event yet.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.recorded.sequence.entries == 0 && self.operations.is_empty()
-    }
-
-    /// Returns the events in the order in which they happened.
-    ///
-    /// # Errors
-    /// [`ReadError::Order`], [`ReadError::NoCommonOrder`] and [`ReadError::Tied`] where that is unclear.
-    pub(crate) fn finish(mut self, order: Order) -> Result<History<A>, ReadError> {
-        self.take_apart();
-        order::arrange(self.recorded, order)
-    }
-
-    /// Adds an operation that was recorded as a whole, at line `line`.
-    ///
-    /// # Errors
-    /// [`ReadError`] where it is not of the vocabulary.
-    pub(super) fn push_operation(&mut self, line: u64, operation: &OperationObject) -> Result<(), ReadError> {
+    fn push_operation(&mut self, line: u64, operation: &OperationObject) -> Result<(), ReadError> {
         let theirs = operation.f.as_str().unwrap_or_default();
         let f = A::spelled(theirs);
         let json =
@@ -197,20 +194,60 @@ impl<A: Payload> Assembler<A> {
         Ok(())
     }
 
+    fn tear(&mut self) {
+        self.recorded.history.torn = Torn::LastLine;
+    }
+
+    fn is_empty(&self) -> bool {
+        self.recorded.sequence.entries == 0 && self.operations.is_empty()
+    }
+}
+
+impl<A: Payload> Assembler<A> {
+    pub(crate) fn new() -> Self {
+        Self {
+            recorded: Recorded {
+                history: History::default(),
+                nemesis_after: Vec::new(),
+                sequence: Sequence::default(),
+            },
+            clock: Clock::default(),
+            clients: FxHashMap::default(),
+            process_max: 0,
+            here: FxHashMap::default(),
+            before: FxHashMap::default(),
+            files: 0,
+            operations: Vec::new(),
+            keyed: None,
+            nodes: FxHashSet::default(),
+        }
+    }
+
+    /// Returns the events in the order in which they happened.
+    ///
+    /// # Errors
+    /// [`ReadError::Order`], [`ReadError::NoCommonOrder`] and [`ReadError::Tied`] where that is unclear.
+    pub(crate) fn finish(mut self, order: Order) -> Result<History<A>, ReadError> {
+        self.take_apart();
+        order::arrange(self.recorded, order)
+    }
+
     /// Makes two events of each operation that was recorded as a whole.
     ///
     /// From here on, overlapping or touching operations of one client belong to different processes.
     fn take_apart(&mut self) {
         self.recorded.sequence.of_operations = !self.operations.is_empty();
-        let mut operations: Vec<(i64, Option<i64>, Whole<A>)> = Vec::with_capacity(self.operations.len());
-        for whole in std::mem::take(&mut self.operations) {
+        let mut operations = std::mem::take(&mut self.operations).into_iter().map(Some).collect::<Vec<_>>();
+        let mut times = Vec::with_capacity(operations.len());
+        for (place, whole) in operations.iter().flatten().enumerate() {
             let mut at = |time| self.clock.read(time, &mut self.recorded.history);
-            operations.push((at(whole.call), whole.returned.map(&mut at), whole));
+            times.push((at(whole.call), place, whole.returned.map(&mut at)));
         }
-        operations.sort_by_key(|(call, ..)| *call);
+        times.sort_unstable();
         // By client, each process with the time at which it is free again.
         let mut lanes: FxHashMap<Option<Called>, Vec<(u64, i64)>> = FxHashMap::default();
-        for (line, (call, returned, whole)) in operations.into_iter().enumerate() {
+        for (line, (call, place, returned)) in times.into_iter().enumerate() {
+            let whole = operations[place].take().expect("each place is there once");
             let free = returned.unwrap_or(i64::MAX);
             let lanes = lanes.entry(whole.client.clone()).or_default();
             let process = match lanes.iter_mut().find(|(_, free)| *free < call) {
@@ -245,26 +282,6 @@ impl<A: Payload> Assembler<A> {
                 let event = Event { index, time, process, op_type, action, node: None, error };
                 self.recorded.history.events.push(event);
             }
-        }
-    }
-
-    /// Adds what comes next in the file.
-    ///
-    /// # Errors
-    /// [`ReadError`] where it is not of the vocabulary.
-    pub(crate) fn push(&mut self, raw: &Raw<'_>) -> Result<(), ReadError> {
-        let time = match raw.time {
-            Some(time) => self.clock.read(time, &mut self.recorded.history),
-            None => MISSING,
-        };
-        match raw.process {
-            Actor::Nemesis => {
-                let index = self.recorded.sequence.follow(raw.line, raw.index, time);
-                self.recorded.nemesis_after.push(self.recorded.history.events.len());
-                self.recorded.history.nemesis.push(nemesis(raw, index, time)?);
-                Ok(())
-            }
-            Actor::Number(_) | Actor::Name(_) => self.client(raw, time),
         }
     }
 

@@ -6,14 +6,14 @@ use std::ops::Range;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::assemble::{Actor, Assembler, Raw, unquoted};
+use super::assemble::{Actor, Raw, Sink, unquoted};
 use super::object::{self, FieldMap, Object};
 use super::quick;
 use super::source::Window;
 use super::time::Time;
 use crate::edn::plain_text;
 use crate::error::{ReadError, shortened};
-use crate::event::{Fields, OpType, Payload};
+use crate::event::{Fields, OpType};
 use crate::jsonl::Line;
 use crate::syntax::SyntaxError;
 use crate::syntax::{Forms, Next, quote};
@@ -41,13 +41,9 @@ enum Level {
 ///
 /// # Errors
 /// [`ReadError`].
-pub(super) fn read<A: Payload>(
-    window: &mut Window<'_>,
-    assembler: &mut Assembler<A>,
-    fields: &FieldMap,
-) -> Result<(), ReadError> {
+pub(super) fn read(window: &mut Window<'_>, sink: &mut dyn Sink, fields: &FieldMap) -> Result<(), ReadError> {
     let mut reader =
-        Reader { assembler, fields, levels: Vec::new(), scratch: String::new(), slots: Slots::default() };
+        Reader { sink, fields, levels: Vec::new(), scratch: String::new(), slots: Slots::default() };
     loop {
         let mut forms = Forms::new(window.text(), window.line());
         let (mut done, mut line) = (0, window.line());
@@ -73,15 +69,15 @@ pub(super) fn read<A: Payload>(
         );
         if !unfinished || window.is_last() {
             return match stopped {
-                Some(error) if unfinished && is_torn(window.text()) && !reader.assembler.is_empty() => {
-                    reader.assembler.tear();
+                Some(error) if unfinished && is_torn(window.text()) && !reader.sink.is_empty() => {
+                    reader.sink.tear();
                     let _ = error;
                     Ok(())
                 }
                 Some(error) => Err(error),
                 None => {
                     if !reader.levels.is_empty() || window.is_cut() {
-                        reader.assembler.tear();
+                        reader.sink.tear();
                     }
                     Ok(())
                 }
@@ -142,15 +138,15 @@ impl Slots {
     }
 }
 
-struct Reader<'r, A> {
-    assembler: &'r mut Assembler<A>,
+struct Reader<'r> {
+    sink: &'r mut dyn Sink,
     fields: &'r FieldMap,
     levels: Vec<Level>,
     scratch: String,
     slots: Slots,
 }
 
-impl<A: Payload> Reader<'_, A> {
+impl Reader<'_> {
     /// Reads an event, or a bracket around events; returns `false` at the end.
     ///
     /// On failure only `forms` has changed, so that the step can be retried with more of the text.
@@ -203,7 +199,7 @@ impl<A: Payload> Reader<'_, A> {
         let line = forms.line();
         let Some(quick) = quick::read(forms.rest(), &mut self.scratch) else { return Ok(false) };
         let value = if self.scratch.is_empty() { None } else { Some(raw(line, &self.scratch)?) };
-        self.assembler.push(&Raw {
+        self.sink.push(&Raw {
             line,
             index: quick.index,
             time: quick.time.map(Time::Whole),
@@ -225,7 +221,7 @@ impl<A: Payload> Reader<'_, A> {
     fn line(&mut self, forms: &mut Forms<'_>) -> Result<bool, ReadError> {
         let mut lines = serde_json::Deserializer::from_str(forms.rest()).into_iter::<Line<'_>>();
         let Some(Ok(line)) = lines.next() else { return Ok(false) };
-        self.assembler.push(&line.raw(forms.line()))?;
+        self.sink.push(&line.raw(forms.line()))?;
         forms.step_over(lines.byte_offset());
         Ok(true)
     }
@@ -348,7 +344,7 @@ impl<A: Payload> Reader<'_, A> {
     /// Hands on the event in the slots.
     fn push(&mut self, line: u64) -> Result<(), ReadError> {
         let slots = std::mem::take(&mut self.slots);
-        let (scratch, assembler) = (&self.scratch, &mut self.assembler);
+        let scratch = &self.scratch;
         let text = |slot: &Range<usize>| {
             Some(&scratch[slot.clone()]).filter(|text| !text.is_empty() && *text != "null")
         };
@@ -366,7 +362,7 @@ impl<A: Payload> Reader<'_, A> {
                 OpType::Fail | OpType::Info => value = None,
             }
         }
-        assembler.push(&Raw {
+        self.sink.push(&Raw {
             line,
             index: text(&slots.index).and_then(|json| json.parse().ok()),
             time: text(&slots.time).and_then(Time::parse),
@@ -389,14 +385,14 @@ impl<A: Payload> Reader<'_, A> {
     fn object(&mut self, line: u64, object: Map<String, Value>) -> Result<(), ReadError> {
         let event = match object::read(line, object, self.fields)? {
             Object::Event(event) => event,
-            Object::Operation(operation) => return self.assembler.push_operation(line, &operation),
+            Object::Operation(operation) => return self.sink.push_operation(line, &operation),
             Object::Irrelevant => return Ok(()),
         };
         let json = |value: &Value| if value.is_null() { None } else { Some(value.to_string()) };
         let (f, value, key) = (json(&event.f), json(&event.value), json(&event.key));
         let (process, node) = (event.process.to_string(), json(&event.node));
         let process = who(&process).map_err(|found| field(line, "process", found, "a number or a name"))?;
-        self.assembler.push(&Raw {
+        self.sink.push(&Raw {
             line,
             index: event.index,
             time: event.time,

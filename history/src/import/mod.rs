@@ -36,7 +36,7 @@ pub(crate) use time::Time;
 
 use crate::error::ReadError;
 use crate::event::{History, Payload};
-use assemble::Assembler;
+use assemble::{Assembler, Sink};
 use source::Window;
 
 /// How a history is to be read.
@@ -79,12 +79,8 @@ pub fn read_from<A: Payload>(input: impl Read, options: &Options) -> Result<Hist
     assembler.finish(options.order)
 }
 
-fn stream<A: Payload>(
-    input: Box<dyn Read + '_>,
-    assembler: &mut Assembler<A>,
-    options: &Options,
-) -> Result<(), ReadError> {
-    assembler.begin_file();
+fn stream(input: Box<dyn Read + '_>, sink: &mut dyn Sink, options: &Options) -> Result<(), ReadError> {
+    sink.begin_file();
     let mut window = Window::new(input);
     window.more()?;
     match (window.text().is_empty() && window.is_last(), window.is_cut()) {
@@ -93,9 +89,9 @@ fn stream<A: Payload>(
         (false, _) => {}
     }
     let read = if text::is_lines(window.text()) {
-        text::read(&mut window, assembler)
+        text::read(&mut window, sink)
     } else {
-        forms::read(&mut window, assembler, &options.fields)
+        forms::read(&mut window, sink, &options.fields)
     };
     read.map_err(|error| window.explained(error))
 }

@@ -11,13 +11,13 @@
 
 use serde_json::value::RawValue;
 
-use super::assemble::{Actor, Assembler, Raw};
+use super::assemble::{Actor, Raw, Sink};
 use super::forms::who;
 use super::object;
 use super::source::Window;
 use crate::edn::plain_text;
 use crate::error::{ReadError, shortened};
-use crate::event::{Fields, OpType, Payload};
+use crate::event::{Fields, OpType};
 use crate::syntax::{Forms, quote};
 
 const EXPECTED: &str = "process, type, f and value of an event, with tabs between them";
@@ -86,10 +86,7 @@ impl<'a> Line<'a> {
 ///
 /// # Errors
 /// [`ReadError`].
-pub(super) fn read<A: Payload>(
-    window: &mut Window<'_>,
-    assembler: &mut Assembler<A>,
-) -> Result<(), ReadError> {
+pub(super) fn read(window: &mut Window<'_>, sink: &mut dyn Sink) -> Result<(), ReadError> {
     let mut found: Option<Place> = None;
     // The first line without an event before any with one: ignored if the file is a log.
     let mut unclear: Option<ReadError> = None;
@@ -107,15 +104,15 @@ pub(super) fn read<A: Payload>(
         match Line::parse(line) {
             Some(event) if found.is_none_or(|place| place == event.place || place == Place::Within) => {
                 found.get_or_insert(event.place);
-                match push(number, &event, assembler) {
-                    Err(ReadError::Syntax { .. } | ReadError::Missing { .. }) if is_last => assembler.tear(),
+                match push(number, &event, sink) {
+                    Err(ReadError::Syntax { .. } | ReadError::Missing { .. }) if is_last => sink.tear(),
                     result => result?,
                 }
             }
             _ if found == Some(Place::Within) || line.is_empty() || line.starts_with([';', '#']) => {}
             // The names of columns.
             _ if number == 1 && line.contains("process") => {}
-            _ if found.is_some() && is_last => assembler.tear(),
+            _ if found.is_some() && is_last => sink.tear(),
             _ => {
                 let error =
                     ReadError::NotAnEvent { line: number, expected: EXPECTED, found: shortened(line) };
@@ -136,7 +133,7 @@ pub(super) fn read<A: Payload>(
     }
 }
 
-fn push<A: Payload>(number: u64, line: &Line<'_>, assembler: &mut Assembler<A>) -> Result<(), ReadError> {
+fn push(number: u64, line: &Line<'_>, sink: &mut dyn Sink) -> Result<(), ReadError> {
     let wrong = |source| ReadError::Syntax { line: number, source };
     let mut process = String::new();
     Forms::new(line.process, number).form("a process", &mut process).map_err(wrong)?;
@@ -169,7 +166,7 @@ fn push<A: Payload>(number: u64, line: &Line<'_>, assembler: &mut Assembler<A>) 
         quote(error.trim(), &mut text);
     }
     let value: Option<&RawValue> = if has_value { serde_json::from_str(&value).ok() } else { None };
-    assembler.push(&Raw {
+    sink.push(&Raw {
         line: number,
         index: None,
         time: None,

@@ -70,7 +70,7 @@ impl<A: Payload> Generator<A> for Nothing {
     fn update(&mut self, _: &Event<A>) {}
 }
 
-impl<A: Payload, G: Generator<A>> Generator<A> for &mut G {
+impl<A: Payload, G: Generator<A> + ?Sized> Generator<A> for &mut G {
     fn next(&mut self, context: &Context) -> Next<A> {
         (**self).next(context)
     }
