@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use super::cluster::incomplete;
 use super::document::{AddRequests, ClientTable, HttpRequest, RegisterRequests};
+use super::http_operations::{ANSWERED, REFUSED, VOCABULARIES};
 use super::problem::Problem;
 use super::template::{Scene, render_values};
 use super::value::find;
@@ -63,18 +64,36 @@ pub(super) fn try_out(client: &ClientTable) -> Result<(), Problem> {
             all.push((["client", name, "add"], &adds.add, &["key", "value"]));
         }
     }
+    for (vocabulary, operations) in VOCABULARIES {
+        let Some(given) = client.operations(vocabulary) else { continue };
+        for (name, known) in operations {
+            let missing = || {
+                let names: Vec<&str> = operations.iter().map(|(name, _)| *name).collect();
+                let text = format!("has no request `{name}`: {vocabulary} has {}", names.join(", "));
+                Problem::at(["client", vocabulary], text)
+            };
+            all.push((["client", vocabulary, name], given.get(*name).ok_or_else(missing)?, known));
+        }
+    }
     for ([client, vocabulary, operation], request, known) in all {
         let values: Vec<(&str, String)> = known.iter().map(|name| (*name, "0".to_owned())).collect();
         let wrong = |key, text: String| Problem::at([client, vocabulary, operation, key], text);
         // Else a change that found nothing would count as done.
-        if !["read", "delete"].contains(&operation) && !request.absent.is_empty() {
-            return Err(wrong("absent", "only a read and a delete may find no value".to_owned()));
+        let of_one_value = ["register", "set", "counter"].contains(&vocabulary);
+        if !(of_one_value && ["read", "delete"].contains(&operation)) && !request.absent.is_empty() {
+            return Err(wrong(
+                "absent",
+                "only a read and a delete of one object may find no value".to_owned(),
+            ));
         }
-        if operation != "read" && request.value.is_some() {
-            return Err(wrong("value", "only a read has a value in its answer".to_owned()));
+        if !ANSWERED.contains(&operation) && request.value.is_some() {
+            return Err(wrong("value", format!("a {operation} has no value in its answer")));
         }
-        if operation != "cas" && !request.mismatch.is_empty() {
-            return Err(wrong("mismatch", "only a cas compares".to_owned()));
+        if !REFUSED.contains(&operation) && !request.mismatch.is_empty() {
+            return Err(wrong(
+                "mismatch",
+                format!("a {operation} compares nothing: `fail` says that it was not done"),
+            ));
         }
         let mut seen = BTreeSet::new();
         let statuses = [
@@ -142,7 +161,7 @@ fn complete(request: &HttpRequest, values: &[(&'static str, String)]) -> Result<
 }
 
 /// The meaning of an answer.
-enum Meaning {
+pub(super) enum Meaning {
     /// It happened, with this body.
     Happened(String),
     /// There is no value.
@@ -156,7 +175,7 @@ impl HttpClient {
         Self { to, seat, requests, connection: None }
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &mut self,
         request: &HttpRequest,
         values: &[(&'static str, String)],
@@ -263,7 +282,7 @@ impl HttpClient {
     }
 }
 
-fn unreadable(cause: impl std::fmt::Display) -> RequestError {
+pub(super) fn unreadable(cause: impl std::fmt::Display) -> RequestError {
     RequestError::open(CauseKind::Unreadable, format!("an answer that cannot be read: {cause}"))
 }
 
@@ -291,7 +310,7 @@ fn meaning(request: &HttpRequest, answer: &Answer) -> Result<Meaning, RequestErr
 }
 
 /// Returns the value in the answer of a read.
-fn value(request: &HttpRequest, body: &str) -> Result<Value, RequestError> {
+pub(super) fn value(request: &HttpRequest, body: &str) -> Result<Value, RequestError> {
     match &request.value {
         Some(place) => {
             find(body, place).ok_or_else(|| unreadable(format!("nothing is at {place} of {body:.200}")))
