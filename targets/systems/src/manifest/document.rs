@@ -345,6 +345,15 @@ pub(super) struct HttpRequest {
     pub(super) fail: Vec<u16>,
 }
 
+impl HttpRequest {
+    /// Whether it has a placeholder.
+    pub(super) fn mentions(&self, placeholder: &str) -> bool {
+        let placeholder = format!("{{{placeholder}}}");
+        let texts = [&self.path, &self.body].into_iter().chain(self.headers.values());
+        texts.into_iter().any(|text| text.contains(&placeholder))
+    }
+}
+
 /// A mode of operation.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]

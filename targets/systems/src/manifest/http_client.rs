@@ -30,6 +30,7 @@ use super::value::find;
 use crate::client::{Client, Seat};
 use crate::http::{Answer, HttpConnection};
 use crate::outcome::{Cause, CauseKind, Outcome, RequestError};
+use crate::system::KEYS;
 use crate::text;
 use crate::topology::Topology;
 
@@ -75,6 +76,7 @@ pub(super) fn try_out(client: &ClientTable) -> Result<(), Problem> {
             all.push((["client", vocabulary, name], given.get(*name).ok_or_else(missing)?, known));
         }
     }
+    let one_object = client.lacks.iter().any(|lacking| lacking == KEYS);
     for ([client, vocabulary, operation], request, known) in all {
         let values: Vec<(&str, String)> = known.iter().map(|name| (*name, "0".to_owned())).collect();
         let wrong = |key, text: String| Problem::at([client, vocabulary, operation, key], text);
@@ -107,9 +109,36 @@ pub(super) fn try_out(client: &ClientTable) -> Result<(), Problem> {
                 return Err(wrong(key, format!("the status {twice} is listed twice")));
             }
         }
-        complete(request, &values).map_err(|error| wrong("path", error.cause.text.into_owned()))?;
+        let rejected = |text: String| wrong("path", text);
+        let completed =
+            complete(request, &values).map_err(|error| rejected(error.cause.text.into_owned()))?;
+        let mut sent = hyper::Request::builder().method(completed.method).uri(completed.path);
+        for (name, value) in completed.headers {
+            sent = sent.header(name, value);
+        }
+        sent.body(()).map_err(|error| rejected(format!("this is not a request of HTTP: {error}")))?;
+        let needed = needed(operation, request)
+            .iter()
+            .filter(|name| known.contains(name) && !(one_object && **name == "key"));
+        // Else every key would be the same object, or every value the same.
+        if let Some(missing) = needed.into_iter().find(|name| !request.mentions(name)) {
+            return Err(rejected(format!(
+                "the request has no {{{missing}}}, in its path, its body or a header"
+            )));
+        }
     }
     Ok(())
+}
+
+/// Returns the placeholders that a request for `operation` cannot do without, as far as its vocabulary has them.
+fn needed(operation: &str, request: &HttpRequest) -> &'static [&'static str] {
+    match operation {
+        "transfer" if !request.mentions("value") => &["from", "to", "amount"],
+        "cas" => &["key", "old", "new"],
+        // The accounts of a bank may be all that there are, and a release may be known by its client.
+        "read" | "delete" | "acquire" | "release" => &["key"],
+        _ => &["key", "value"],
+    }
 }
 
 /// A client that speaks to one node.

@@ -61,7 +61,7 @@ impl HttpOperations {
             .ok_or_else(|| rejected(format!("the manifest has no request {}: not sent", action.f())))?;
         let values = values(action)?;
         let leased = values.iter().any(|(name, lease)| *name == "lease" && lease != "null");
-        if leased && !mentions(request, "{lease}") {
+        if leased && !request.mentions("lease") {
             return Err(rejected("the request of an acquisition has no {lease}: not sent".to_owned()));
         }
         let body = match self.client.ask(request, &values).await? {
@@ -91,13 +91,6 @@ fn values<A: Spoken>(action: &A) -> Result<Vec<(&'static str, String)>, RequestE
     let fields = fields.into_iter().filter_map(|name| Some((name, plain(value.get(name)?))));
     let lease = value.get("lease_ms").map_or("null".to_owned(), plain);
     Ok(key.into_iter().chain(fields).chain([("lease", lease), ("value", value.to_string())]).collect())
-}
-
-fn mentions(request: &HttpRequest, placeholder: &str) -> bool {
-    [&request.path, &request.body]
-        .into_iter()
-        .chain(request.headers.values())
-        .any(|text| text.contains(placeholder))
 }
 
 /// Returns the value in an answer, as it is written there where that is the whole of it.

@@ -45,7 +45,7 @@ pub(super) enum TemplateError {
     Unknown { given: String, nearest: Option<String> },
     #[error("{{{0}}} is not known here")]
     Elsewhere(String),
-    #[error("{{{placeholder}}}: there is no {what} \"{given}\"{}; known: {}", hint(nearest.as_deref()), known.join(", "))]
+    #[error("{{{placeholder}}}: there is no {what} \"{given}\"{}; known: {}", hint(nearest.as_deref()), listed(known))]
     No { placeholder: String, what: &'static str, given: String, known: Vec<String>, nearest: Option<String> },
     #[error("{{{0}}} needs a part after a colon")]
     Incomplete(String),
@@ -229,6 +229,10 @@ impl Scene<'_> {
             }
         })
     }
+}
+
+fn listed(known: &[String]) -> String {
+    if known.is_empty() { "none".to_owned() } else { known.join(", ") }
 }
 
 fn no(placeholder: &str, what: &'static str, given: &str, known: Vec<String>) -> TemplateError {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use duress_history::bank::{Balances, Bank, Reading};
 use duress_history::fenced_mutex::FencedMutex;
 use duress_history::job::{Counts, Dies, Job, Part};
+use duress_history::log::Offset;
 use duress_history::mutex::{Mutex, MutexOp};
 use duress_history::register::{Register, RegisterOp};
 use duress_history::stream::{Stream, Then};
@@ -460,7 +461,7 @@ async fn a_job_and_a_stream_are_asked_for_as_histories_have_them() {
 
     let send = |offset| Stream::Send { partition: "in-0".into(), key: "k".into(), value: 5.into(), offset };
     let (ended, line) = ends(&send(None), r#","value":["in-0","k",5,9]"#).await;
-    assert_eq!(ended, Ok(send(Some(9))));
+    assert_eq!(ended, Ok(send(Some(Offset(9)))));
     assert!(line.contains(r#""value":["in-0","k",5]"#), "{line}");
     let process = |outputs| Stream::Process { worker: 1, attempt: 2, then: Then::Commit, outputs };
     let answer = r#","value":{"worker":1,"attempt":2,"then":"commit","outputs":[]}"#;

@@ -282,7 +282,7 @@ async fn locks_identifiers_and_transactions_are_asked_for() {
     }
 
     let micro = |key: &str, act| Micro { key: key.into(), act };
-    let asked = ListAppend { micros: vec![micro("x", Act::Read(None)), micro("x", Act::Write(2.into()))] };
+    let asked = ListAppend { micros: [micro("x", Act::Read(None)), micro("x", Act::Write(2.into()))].into() };
     let (ended, sent) = ends(&asked, 200, r#"[["r","x",[1]],["append","x",2]]"#).await;
     assert_eq!(ended.unwrap().micros[0].act, Act::Read(Some(Elements([1.into()].into()))));
     assert_eq!(sent, r#"POST /txn HTTP/1.1 [["r","x",null],["append","x",2]]"#);
@@ -315,13 +315,26 @@ fn statuses_that_would_mislead_are_refused() {
             ":12: a write has no value",
         ),
         ("ok = [201]", "ok = [201, 500], fail = [500]", ":17: the status 500 is listed twice"),
-        ("body = \"{value}\", mismatch = [409] }", "body = \"{key}\" }", ":24: {key} is not known here"),
+        ("ok = [201]", "ok = [20]", ":17: an item of ok is 20; expected a whole number from 100 to 599"),
+        (
+            "path = \"/r/{key}\", absent",
+            "path = \"/r\", absent",
+            ":11: the request has no {key}, in its path",
+        ),
+        (
+            "path = \"/r/{key}\", absent",
+            "path = \"/r r/{key}\", absent",
+            ":11: this is not a request of HTTP: invalid uri",
+        ),
+        ("[{old}, {new}]", "{new}", ":14: the request has no {old}"),
+        ("?amount={amount}\", body = \"{value}\"", "\"", ":23: the request has no {amount}"),
+        ("body = \"{value}\", mismatch = [409] }", "body = \"{key}\" }", ":23: {key} is not known here"),
         (
             "read = { path = \"/accounts\"",
             "raed = { path = \"/accounts\"",
             "unknown key \"raed\" (did you mean \"read\"?)",
         ),
-        ("release = {", "#", ":26: has no request `release`: fenced-mutex has acquire, release"),
+        ("release = {", "#", ":25: has no request `release`: fenced-mutex has acquire, release"),
     ] {
         assert!(MANIFEST.contains(from), "{from}");
         let error = parsed(&MANIFEST.replacen(from, to, 1)).err().unwrap_or_default();
