@@ -66,7 +66,8 @@ fn serves_every_operation(language: &str) -> Result<(), Missing> {
     let stage = Stage::set();
     stage.run(&format!("init toy --client {language}"), PATIENCE).exits(0);
     // Few and patient clients: a busy machine takes long to start so many interpreters and virtual machines.
-    serves(&stage, "register", "n", &["read", "write", "cas"]);
+    let often = "n --weight reads=1,writes=1,cas=1";
+    serves(&stage, "register", often, &["read", "write", "cas"]);
     edit_file(&stage, "toy/duress.toml", "[client]\n", "[client]\nprocesses = \"per-host\"\n");
     if language == "shell" {
         let refused = stage.run("run ./toy", PATIENCE).exits(3);
