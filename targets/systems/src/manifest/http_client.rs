@@ -82,7 +82,8 @@ pub(super) fn try_out(client: &ClientTable) -> Result<(), Problem> {
         let wrong = |key, text: String| Problem::at([client, vocabulary, operation, key], text);
         // Else a change that found nothing would count as done.
         let of_one_value = ["register", "set", "counter"].contains(&vocabulary);
-        if !(of_one_value && ["read", "delete"].contains(&operation)) && !request.absent.is_empty() {
+        let may_find_none = of_one_value && ["read", "delete"].contains(&operation);
+        if !may_find_none && !request.absent.is_empty() {
             return Err(wrong(
                 "absent",
                 "only a read and a delete of one object may find no value".to_owned(),
