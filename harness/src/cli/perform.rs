@@ -215,7 +215,9 @@ fn judge_run(
     let judged = workload.judge(&run).map_err(Failure::internal)?;
     let Judged { nemesis: events, statistics: figures, exercised, judgement } = judged;
     if figures.counts.ok == 0 && broken.is_empty() {
-        broken.push("no operation succeeded".to_owned());
+        broken.push(
+            "no operation succeeded: `duress try` shows the first ones of this target, and why".to_owned(),
+        );
     }
     let mut notes = outcome.notes;
     let mut undecided = outcome.undecided;

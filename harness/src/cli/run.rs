@@ -11,7 +11,9 @@ use duress_arena::capabilities::probe;
 use duress_history::Promise;
 use duress_nemesis::{Family, FaultSpec, LossLimit, ScheduledFault};
 use duress_settings::{Request, Settings};
-use duress_targets::{Deployment, Description, ExternalFault, ExternalNode, Scenario, System, Topology};
+use duress_targets::{
+    Deployment, Description, ExternalFault, ExternalNode, Scenario, System, Topology, protocols_of,
+};
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -310,7 +312,25 @@ pub(super) fn workload(system: &dyn System, name: &str) -> Result<&'static dyn W
              runs; it has {known}"
         )));
     }
-    Err(Failure::usage(anyhow::anyhow!("{name_of_system} has no workload \"{name}\"; it has {known}")))
+    let none = anyhow::anyhow!("{name_of_system} has no workload \"{name}\"; it has {known}");
+    Err(Failure::usage(none).hint(offered(workload)))
+}
+
+/// Returns what offers `workload`, in a sentence.
+fn offered(workload: &dyn Workload) -> String {
+    let (name, vocabulary) = (workload.name(), workload.vocabulary());
+    let offers = |system: &&dyn System| Workloads::of(*system).any(|offered| offered.name() == name);
+    let built_in = systems::systems().iter().filter(offers).map(|system| system.description().name.clone());
+    let built_in: Vec<String> = built_in.collect();
+    let protocols = protocols_of(vocabulary).join(", ");
+    let manifests = (!protocols.is_empty()).then(|| {
+        format!("manifests whose clients speak \"{vocabulary}\", by one of the protocols {protocols}")
+    });
+    let either: Vec<String> = built_in.into_iter().chain(manifests).collect();
+    match either.is_empty() {
+        true => format!("{name} is for programs that speak Maelstrom's protocol"),
+        false => format!("{name} is offered by {}", either.join(", ")),
+    }
 }
 
 pub(super) fn missing(error: duress_targets::MissingSystem) -> Failure {
@@ -414,7 +434,7 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         target: system.description().name.clone(),
         manifest: system.manifest().cloned(),
         settings,
-        nodes: external.map_or_else(|| hosts("n", node_count, 0), running),
+        nodes: external.map_or_else(|| Ok(hosts("n", node_count, 0)), running)?,
         clients: external.map_or_else(|| hosts("c", node_count, 100), |_| Vec::new()),
         workload: planned_workload,
         concurrency: args.concurrency.processes(node_count),
@@ -504,9 +524,15 @@ pub(super) fn families() -> Result<(Vec<Family>, Vec<Family>), Failure> {
     Ok(Family::ALL.into_iter().partition(allowed))
 }
 
-/// Returns nodes that already run, as a plan has them.
-fn running(nodes: &[ExternalNode]) -> Vec<PlannedHost> {
-    let host = |node: &ExternalNode| PlannedHost { name: node.name.clone(), address: *node.address.ip() };
+/// Returns nodes that already run, as a plan has them: the names of their hosts are looked up.
+fn running(nodes: &[ExternalNode]) -> Result<Vec<PlannedHost>, Failure> {
+    let host = |node: &ExternalNode| match node.resolved() {
+        Ok(node) => Ok(PlannedHost { name: node.name, address: node.address }),
+        Err(error) => {
+            let text = format!("cannot look up the address {} of the node {}", node.address, node.name);
+            Err(Failure::usage(anyhow::Error::new(error).context(text)))
+        }
+    };
     nodes.iter().map(host).collect()
 }
 

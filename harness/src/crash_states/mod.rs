@@ -24,7 +24,7 @@ use std::time::Duration;
 use duress_arena::disk::DiskError;
 use duress_arena::disk::crash::{BuildError, Recording};
 use duress_arena::{
-    Arena, ArenaError, ArenaSpec, ControlError, HostSpec, NodeProcess, PortKind, SpawnError, TmpfsError,
+    Arena, ArenaError, ArenaSpec, ControlError, NodeProcess, PortKind, SpawnError, TmpfsError,
 };
 use duress_history::{NodeId, Payload};
 use duress_targets::{Client, ClientError, Deployment, LaunchError, NodeFiles, NotReady, Seat};
@@ -218,11 +218,8 @@ pub fn explore(
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ExploreError::Runtime)?;
     runtime.block_on(async {
         let planned = hosts("n", 1, 0).into_iter().chain(hosts("c", 1, 100));
-        let spec = |host: crate::plan::PlannedHost| HostSpec {
-            name: host.name.as_str().into(),
-            address: host.address,
-        };
-        let arena = Arena::build(&ArenaSpec { hosts: planned.map(spec).collect(), port, tcp_rto_max: None })?;
+        let hosts = planned.map(|host| host.in_arena()).collect();
+        let arena = Arena::build(&ArenaSpec { hosts, port, tcp_rto_max: None })?;
         let node = NodeId::new("n1");
         let home = folder.node(&node);
         let (stdout, stderr) = (home.join("stdout.log"), home.join("stderr.log"));

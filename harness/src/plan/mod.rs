@@ -2,12 +2,12 @@
 
 pub mod range;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{fs, io};
 
-use duress_arena::PortKind;
+use duress_arena::{HostSpec, PortKind};
 use duress_history::{NodeId, Promise};
 use duress_nemesis::{LossLimit, ScheduledFault};
 use duress_settings::Settings;
@@ -29,8 +29,20 @@ pub const NODES_MAX: usize = 99;
 pub struct PlannedHost {
     /// Its name.
     pub name: NodeId,
-    /// Its address.
-    pub address: Ipv4Addr,
+    /// Its address; in an arena, of IPv4.
+    pub address: IpAddr,
+}
+
+impl PlannedHost {
+    /// Returns it as a host of an arena.
+    ///
+    /// # Panics
+    /// When its address is of IPv6, which checking the plan excludes.
+    #[must_use]
+    pub fn in_arena(&self) -> HostSpec {
+        let IpAddr::V4(address) = self.address else { panic!("{} is in an arena, with IPv6", self.name) };
+        HostSpec { name: self.name.as_str().into(), address }
+    }
 }
 
 /// The place of the nodes' data.
@@ -288,6 +300,8 @@ impl Plan {
             let same_address = |other: &PlannedHost| self.arena.is_some() && other.address == host.address;
             let same = hosts().filter(|other| other.name == host.name || same_address(other));
             range("hosts", &host.name, same.count() == 1, "names and addresses of hosts are unique")?;
+            let possible = self.arena.is_none() || host.address.is_ipv4();
+            range("hosts", &host.address, possible, "hosts of an arena have IPv4 addresses")?;
         }
         Ok(())
     }
@@ -356,7 +370,7 @@ pub fn hosts(prefix: &str, count: usize, base: u8) -> Vec<PlannedHost> {
         .map(|number| PlannedHost {
             name: NodeId::new(format!("{prefix}{number}")),
             // At most NODES_MAX hosts from a base of at most 100 stay below 200.
-            address: Ipv4Addr::new(10, 77, 0, base + u8::try_from(number).unwrap_or(u8::MAX)),
+            address: Ipv4Addr::new(10, 77, 0, base + u8::try_from(number).unwrap_or(u8::MAX)).into(),
         })
         .collect()
 }

@@ -65,8 +65,12 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
             cluster.client::<K::Action>(slot, &policy.home, Process(slot as u64), policy.timeout)
         })
         .collect();
-    join_all(clients.iter_mut().map(|client| client.warm_up())).await;
+    let warm = join_all(clients.iter_mut().map(|client| client.warm_up())).await;
     drop(clients);
+    if let Some(hopeless) = warm.into_iter().find_map(Result::err) {
+        outcome.broken.push(format!("clients cannot do anything: {hopeless}"));
+        return Ok(());
+    }
     let clock = Clock::start();
     let (records, recorded) = mpsc::unbounded_channel();
     let (answered_tx, answered) = watch::channel(0);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use duress_arena::clock::{ClockPage, ClockPageError, Tracer};
 use duress_arena::disk::{Activity, DiskError, DiskOptions, FaultDisk};
-use duress_arena::{Arena, ArenaError, ArenaSpec, Host, HostSpec};
+use duress_arena::{Arena, ArenaError, ArenaSpec, Host};
 use duress_history::NodeId;
 use duress_nemesis::cluster::{Cluster, Member};
 use duress_nemesis::commands::{CommandFault, CommandLine, FaultCommands, NodeCommands};
@@ -184,9 +184,14 @@ impl World {
         tracer: Option<Tracer>,
     ) -> Result<Self, WorldError> {
         let operator = hosts("op", 1, 200);
-        let spec = |host: &PlannedHost| HostSpec { name: host.name.as_str().into(), address: host.address };
         let arena = Arena::build(&ArenaSpec {
-            hosts: plan.nodes.iter().chain(&plan.clients).chain(&operator).map(spec).collect(),
+            hosts: plan
+                .nodes
+                .iter()
+                .chain(&plan.clients)
+                .chain(&operator)
+                .map(PlannedHost::in_arena)
+                .collect(),
             port: planned.port,
             tcp_rto_max: planned.tcp_rto_max_ms.map(Duration::from_millis),
         })?;

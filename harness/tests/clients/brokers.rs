@@ -41,7 +41,7 @@ impl Brokers {
             create_dir(&data).unwrap();
             let address = Ipv4Addr::new(127, subnet.wrapping_add(high), low, number);
             files.push(NodeFiles { stdout: data.join("stdout"), stderr: data.join("stderr"), data });
-            Node { address, name }
+            Node { address: address.into(), name }
         });
         let topology = Topology { nodes: nodes.collect() };
         let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));

@@ -10,6 +10,7 @@ mod faults;
 mod histories;
 mod hunted;
 mod killed;
+mod kits;
 mod lesson;
 mod maelstrom;
 mod manifests;
@@ -95,6 +96,7 @@ fn main() -> ExitCode {
         ("runs", runs::TESTS_IF_ALLOWED),
         ("faults", faults::TESTS_IF_ALLOWED),
         ("manifests", manifests::TESTS_IF_ALLOWED),
+        ("kits", kits::TESTS_IF_ALLOWED),
         ("maelstrom", maelstrom::TESTS_IF_ALLOWED),
         ("ordinary_user", ordinary_user::TESTS_IF_ALLOWED),
         ("surroundings", surroundings::TESTS_IF_ALLOWED),

@@ -27,6 +27,10 @@ fn refused(line: &str, words: &[&str]) {
 
 fn what_is_unknown_is_named() {
     refused("run nosuch", &["\"nosuch\"", "known: store, "]);
+    let no_workload = Stage::set().run("run store --workload log", PATIENCE).exits(254);
+    let offers = "hint: log is offered by broker, manifests whose clients speak \"log\", by one of the protocols exec, kafka";
+    assert!(no_workload.one_error().contains("store has no workload \"log\""), "{no_workload}");
+    assert!(no_workload.stderr.contains(offers), "{no_workload}");
     refused("run stor", &["\"stor\"", "did you mean \"store\"?"]);
     refused("run store --mode rft", &["\"rft\"", "did you mean \"raft\"?", "raft, primary"]);
     refused("run store -o speed=1", &["\"speed\"", "snapshot_every"]);

@@ -13,7 +13,7 @@
 //	func (c *mine) Txn(operations []any) ([]any, error)     { … }  // of transactions: with the answers of reads filled in
 //	func (c *mine) Acquire(key string, lease any) (any, error) { … } // of locks: the fencing token
 //	func (c *mine) Release(key string, token any) error     { … }
-//	func (c *mine) Other(f string, value any) (any, error)  { … }  // every operation of banks, logs and tables
+//	func (c *mine) Other(f string, value any) (any, error)  { … }  // every operation of banks, logs, tables, streams and jobs
 //	func (c *mine) Close()                                  { … }
 //
 //	func main() { Run(func() Client { return &mine{} }) }
@@ -24,7 +24,9 @@
 //	Mismatch  a comparison failed, which is a Fail;
 //	any other it may have been done: no answer in time, a connection that broke. In Open it is a Fail.
 //
-// After an error of the last kind the connection is closed, and opened again for the next operation.
+// After an error of the last kind, and after a panic, the connection is closed, and opened again for the next operation.
+//
+// With `processes = "per-host"` in the manifest one process serves several clients, each on a goroutine of its own.
 package main
 
 import (
@@ -34,13 +36,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 )
 
 // Seat is where a client sits.
 type Seat struct {
-	Vocabulary string            // register, set, counter, list-append, rw-register, bank, fenced-mutex, log or table
+	Vocabulary string            // of its operations, as the manifest's `speaks` names it
 	Node       string            // the name of its node
 	Address    string            // the address of its node, as host:port
 	Nodes      map[string]string // the addresses of all nodes, by name
@@ -93,6 +97,7 @@ func Mismatch() error { return failure{text: "the comparison failed", mismatch: 
 type request struct {
 	Type       string            `json:"type"`
 	ID         uint64            `json:"id"`
+	Client     uint64            `json:"client"`
 	Vocabulary string            `json:"vocabulary"`
 	Node       string            `json:"node"`
 	Address    string            `json:"address"`
@@ -105,6 +110,7 @@ type request struct {
 
 type answer struct {
 	ID       uint64 `json:"id"`
+	Client   uint64 `json:"client,omitempty"` // of a process that serves several, counted from 1
 	Type     string `json:"type"`
 	Value    any    `json:"value,omitempty"`
 	Error    string `json:"error,omitempty"`
@@ -151,14 +157,82 @@ func do(client Client, request request) (any, error) {
 	return nil, Fail("the client has no method for " + request.F)
 }
 
-// Run serves the harness with the clients that make makes, until it closes the standard input.
-func Run(make func() Client) {
+// session is one client after the other, as the harness opens and closes them.
+type session struct {
+	fresh  func() Client
+	seat   Seat
+	client Client
+}
+
+func (s *session) disconnect() {
+	if client := s.client; client != nil {
+		s.client = nil
+		client.Close()
+	}
+}
+
+func (s *session) carryOut(request request) (value any, err error) {
+	defer func() {
+		if why := recover(); why != nil {
+			debug.PrintStack()
+			err = fmt.Errorf("the client panicked: %v", why)
+		}
+	}()
+	if s.client == nil {
+		client := s.fresh()
+		if err := client.Open(s.seat); err != nil {
+			return nil, Fail("cannot open the connection: " + err.Error())
+		}
+		s.client = client
+	}
+	if request.Type == "open" {
+		return nil, nil
+	}
+	return do(s.client, request)
+}
+
+func (s *session) answer(request request) answer {
+	if request.Type == "open" {
+		s.disconnect()
+		s.seat = Seat{request.Vocabulary, request.Node, request.Address, request.Nodes, time.Duration(request.TimeoutMS) * time.Millisecond}
+	}
+	reply := answer{ID: request.ID, Client: request.Client}
+	value, err := s.carryOut(request)
+	var failed failure
+	switch {
+	case err == nil:
+		reply.Type, reply.Value = "ok", value
+	case errors.As(err, &failed):
+		reply.Type, reply.Error, reply.Mismatch = "fail", failed.text, failed.mismatch
+	default:
+		reply.Type, reply.Error = "info", strings.TrimSpace(err.Error())
+		s.disconnect()
+	}
+	return reply
+}
+
+func (s *session) serve(requests <-chan request, say func(any)) {
+	defer s.disconnect()
+	for request := range requests {
+		if request.Type == "close" {
+			s.disconnect()
+		} else {
+			say(s.answer(request))
+		}
+	}
+}
+
+// Run serves the harness with the clients that fresh makes, until it closes the standard input.
+func Run(fresh func() Client) {
 	out := os.Stdout
 	// The client's own prints must not come between the answers.
 	os.Stdout = os.Stderr
+	var lock sync.Mutex
 	say := func(line any) {
 		text, err := json.Marshal(line)
 		if err == nil {
+			lock.Lock()
+			defer lock.Unlock()
 			_, err = out.Write(append(text, '\n'))
 		}
 		if err != nil {
@@ -166,60 +240,42 @@ func Run(make func() Client) {
 			os.Exit(1)
 		}
 	}
-	var client Client
-	var seat Seat
-	disconnect := func() {
-		if client != nil {
-			client.Close()
-			client = nil
-		}
-	}
-	defer disconnect()
 	say(map[string]any{"type": "hello", "version": 1})
+	// One client, or several with a number each.
+	clients := map[uint64]chan request{}
+	var serving sync.WaitGroup
 	lines := bufio.NewReader(os.Stdin)
 	for {
 		line, err := lines.ReadBytes('\n')
 		if err != nil {
-			return
+			break
 		}
 		decoder := json.NewDecoder(bytes.NewReader(line))
 		decoder.UseNumber()
-		var request request
-		if err := decoder.Decode(&request); err != nil {
+		var next request
+		if err := decoder.Decode(&next); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		if request.Type == "close" {
-			disconnect()
-			continue
+		requests, known := clients[next.Client]
+		if !known {
+			// The harness sends no third request before the first is answered.
+			requests = make(chan request, 2)
+			clients[next.Client] = requests
+			serving.Add(1)
+			go func() {
+				defer serving.Done()
+				(&session{fresh: fresh}).serve(requests, say)
+			}()
 		}
-		if request.Type == "open" {
-			disconnect()
-			seat = Seat{request.Vocabulary, request.Node, request.Address, request.Nodes, time.Duration(request.TimeoutMS) * time.Millisecond}
+		requests <- next
+		if next.Type == "close" && next.Client != 0 {
+			delete(clients, next.Client)
+			close(requests)
 		}
-		reply := answer{ID: request.ID, Type: "ok"}
-		if client == nil {
-			opened := make()
-			if err := opened.Open(seat); err != nil {
-				reply.Type, reply.Error = "fail", "cannot open the connection: "+err.Error()
-				say(reply)
-				continue
-			}
-			client = opened
-		}
-		if request.Type == "invoke" {
-			value, err := do(client, request)
-			var failed failure
-			switch {
-			case err == nil:
-				reply.Value = value
-			case errors.As(err, &failed):
-				reply.Type, reply.Error, reply.Mismatch = "fail", failed.text, failed.mismatch
-			default:
-				reply.Type, reply.Error = "info", strings.TrimSpace(err.Error())
-				disconnect()
-			}
-		}
-		say(reply)
 	}
+	for _, requests := range clients {
+		close(requests)
+	}
+	serving.Wait()
 }

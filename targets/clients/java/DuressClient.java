@@ -13,7 +13,7 @@
 // A method for each operation of the vocabularies that the manifest says the client speaks: `register` has read, write and
 // cas; `set` and `counter` have read and add; `list-append` and `rw-register` have txn, which returns the operations with the
 // answers of reads filled in; `unique-ids` has generate; `fenced-mutex` has acquire, which returns the fencing token, and release;
-// every operation of `bank`, `log` and `table` comes to `other`. A method that returns has done it. It throws
+// every operation of `bank`, `log`, `table`, `stream` and `job` comes to `other`. A method that returns has done it. It throws
 //
 //     Fail      when it certainly was not done and never will be: nothing was sent, or the system refused it;
 //     Mismatch  when a comparison failed, which is a Fail;
@@ -21,6 +21,8 @@
 //
 // Any other exception is an Info, and its stack is kept with the run; in `open` it is a Fail. After an Info, and after any
 // other exception, the connection is closed, and opened again for the next operation.
+//
+// With `processes = "per-host"` in the manifest one process serves several clients, each on a thread of its own.
 //
 // Values are JSON's: null, Boolean, BigDecimal, String, List and Map; any Number may be returned. `Json.parse` and `Json.write`
 // serve a system that speaks JSON, too.
@@ -31,9 +33,12 @@ import java.io.PrintStream;
 import java.math.BigDecimal;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
 import java.util.function.Supplier;
 
 /** A client of one node: extend it, with one method for each operation. */
@@ -59,7 +64,7 @@ abstract class DuressClient {
         }
     }
 
-    /** The vocabulary of its operations: register, set, counter, list-append, rw-register, bank, fenced-mutex, unique-ids, log or table. */
+    /** The vocabulary of its operations, as the manifest's `speaks` names it. */
     String vocabulary;
     /** The name of its node. */
     String node;
@@ -157,25 +162,35 @@ abstract class DuressClient {
         System.setOut(System.err);
         out.print("{\"type\":\"hello\",\"version\":1}\n");
         out.flush();
+        // What cannot be answered ends the program.
+        Thread.setDefaultUncaughtExceptionHandler((thread, error) -> {
+            error.printStackTrace();
+            Runtime.getRuntime().halt(1);
+        });
         BufferedReader lines = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
-        Session session = new Session(make);
+        // One client, or several with a number each.
+        Map<Object, Session> sessions = new HashMap<>();
         for (String line = lines.readLine(); line != null; line = lines.readLine()) {
             Map<?, ?> request = (Map<?, ?>) Json.parse(line);
-            if (request.get("type").equals("close")) {
-                session.disconnect();
-                continue;
+            Object number = request.get("client");
+            Session session = sessions.computeIfAbsent(number, client -> new Session(make));
+            if (!request.get("type").equals("close")) {
+                session.thread.execute(() -> {
+                    out.print(Json.write(session.answer(request)) + "\n");
+                    out.flush();
+                });
+            } else if (number == null) {
+                session.thread.execute(session::disconnect);
+            } else {
+                sessions.remove(number).end();
             }
-            Map<String, Object> answer = new LinkedHashMap<>();
-            answer.put("id", request.get("id"));
-            session.answer(request, answer);
-            out.print(Json.write(answer) + "\n");
-            out.flush();
         }
-        session.disconnect();
+        sessions.values().forEach(Session::end);
     }
 
     /** One client after the other, as the harness opens and closes them. */
     private static class Session {
+        final ExecutorService thread = Executors.newSingleThreadExecutor();
         private final Supplier<? extends DuressClient> make;
         private Map<?, ?> opening;
         private DuressClient client;
@@ -184,13 +199,18 @@ abstract class DuressClient {
             this.make = make;
         }
 
+        void end() {
+            thread.execute(this::disconnect);
+            thread.shutdown();
+        }
+
         void connect() throws Exception {
             DuressClient made = make.get();
             String address = (String) opening.get("address");
             int colon = address.lastIndexOf(':');
             made.vocabulary = (String) opening.get("vocabulary");
             made.node = (String) opening.get("node");
-            made.host = address.substring(0, colon);
+            made.host = address.substring(0, colon).replaceAll("[\\[\\]]", "");
             made.port = Integer.parseInt(address.substring(colon + 1));
             made.nodes = new LinkedHashMap<>();
             ((Map<?, ?>) opening.get("nodes")).forEach((name, at) -> made.nodes.put((String) name, (String) at));
@@ -211,7 +231,12 @@ abstract class DuressClient {
             }
         }
 
-        void answer(Map<?, ?> request, Map<String, Object> answer) {
+        Map<String, Object> answer(Map<?, ?> request) {
+            Map<String, Object> answer = new LinkedHashMap<>();
+            answer.put("id", request.get("id"));
+            if (request.containsKey("client")) {
+                answer.put("client", request.get("client"));
+            }
             boolean opens = request.get("type").equals("open");
             if (opens) {
                 disconnect();
@@ -224,7 +249,7 @@ abstract class DuressClient {
             } catch (Exception error) {
                 answer.put("type", "fail");
                 answer.put("error", "cannot open the connection: " + error);
-                return;
+                return answer;
             }
             try {
                 if (!opens) {
@@ -245,6 +270,7 @@ abstract class DuressClient {
                 answer.put("type", "info");
                 answer.put("error", error instanceof Info ? error.getMessage() : error.toString());
             }
+            return answer;
         }
     }
 

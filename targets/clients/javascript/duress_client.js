@@ -40,7 +40,7 @@ class Info extends Error {}
 
 /** A client of one node: extend it, with one method for each operation. */
 class Client {
-  /** The vocabulary of its operations: register, set, counter, list-append, rw-register, bank, fenced-mutex, log or table. */
+  /** The vocabulary of its operations, as the manifest's `speaks` names it. */
   vocabulary = null;
   /** The name of its node. */
   node = null;
@@ -60,7 +60,7 @@ class Client {
 
 function address(text) {
   const at = text.lastIndexOf(":");
-  return { host: text.slice(0, at), port: Number(text.slice(at + 1)) };
+  return { host: text.slice(0, at).replace(/[[\]]/g, ""), port: Number(text.slice(at + 1)) };
 }
 
 function argumentsOf(request) {

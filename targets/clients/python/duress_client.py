@@ -51,7 +51,7 @@ class Info(Exception):
 class Client:
     """A client of one node: subclass it, with one method for each operation."""
 
-    #: The vocabulary of its operations: register, set, counter, list-append, rw-register, bank, fenced-mutex, log or table.
+    #: The vocabulary of its operations, as the manifest's `speaks` names it.
     vocabulary = None
     #: The name of its node.
     node = None
@@ -71,7 +71,7 @@ class Client:
 
 def _address(text):
     host, port = text.rsplit(":", 1)
-    return host, int(port)
+    return host.strip("[]"), int(port)
 
 
 def _arguments(request):

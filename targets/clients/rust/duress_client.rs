@@ -21,26 +21,31 @@
 //!
 //! `register` has read, write and cas; `set` and `counter` have read and add; `list-append` and `rw-register` have txn, which
 //! returns the operations with the answers of reads filled in; `unique-ids` has generate; `fenced-mutex` has acquire,
-//! which returns the fencing token, and release; every operation of `bank`, `log` and `table` comes to `other`. A method that
+//! which returns the fencing token, and release; every operation of `bank`, `log`, `table`, `stream` and `job` comes to `other`. A method that
 //! returns `Ok` has done it. Else:
 //!
 //! - `Failure::Fail`: it certainly was not done and never will be: nothing was sent, or the system refused it;
 //! - `Failure::Mismatch`: a comparison failed, which is a Fail;
 //! - `Failure::Info`: it may have been done: no answer in time, a connection that broke. An `io::Error` becomes one.
 //!
-//! In `open` each of them is a Fail. After an Info the client is dropped, and opened again for the next operation. A panic ends
-//! the program, and leaves the operation open. Standard output belongs to the kit: print with `eprintln!`.
+//! In `open` each of them is a Fail. A panic is an Info. After an Info the client is dropped, and opened again for the next
+//! operation. Standard output belongs to the kit: print with `eprintln!`.
+//!
+//! With `processes = "per-host"` in the manifest one process serves several clients, each on a thread of its own.
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
-use std::io::{self, BufRead};
+use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 use std::time::Duration;
 
 /// The client's node, and the time it has.
 #[derive(Clone, Debug, Default)]
 pub struct Seat {
-    /// The vocabulary of its operations: register, set, counter, list-append, rw-register, bank, fenced-mutex, unique-ids, log or table.
+    /// The vocabulary of its operations, as the manifest's `speaks` names it.
     pub vocabulary: String,
     /// The name of its node.
     pub node: String,
@@ -119,12 +124,41 @@ pub trait Client: Sized {
 
 /// Serves the harness with clients of the type `C`, until it closes the standard input.
 pub fn run<C: Client>() {
-    let mut session = Session::<C> { seat: Seat::default(), client: None };
-    let done = session.serve(&mut io::stdin().lock(), &mut io::stdout());
-    if let Err(error) = done {
-        eprintln!("{error}");
-        std::process::exit(1);
-    }
+    say([("type", "hello".into()), ("version", 1.into())]);
+    thread::scope(|scope| {
+        // One client, or several with a number each. When this goes, so do their threads.
+        let mut clients = BTreeMap::new();
+        for line in io::stdin().lines() {
+            let request = line.map_err(|error| error.to_string()).and_then(|line| Json::parse(&line));
+            let request = request.unwrap_or_else(|error| end(&error));
+            let number = request.get("client").number();
+            let closes = request.get("type").text() == "close";
+            let requests = clients.entry(number).or_insert_with(|| {
+                let (requests, taken) = channel();
+                scope.spawn(move || Session::<C> { seat: Seat::default(), client: None }.serve(&taken));
+                requests
+            });
+            if requests.send(request).is_err() {
+                end("the thread of a client has ended");
+            }
+            if closes && number.is_some() {
+                clients.remove(&number);
+            }
+        }
+    });
+}
+
+/// Writes a line.
+fn say<'a>(fields: impl IntoIterator<Item = (&'a str, Json)>) {
+    let mut out = io::stdout().lock();
+    let said = writeln!(out, "{}", Json::map(fields)).and_then(|()| out.flush());
+    said.unwrap_or_else(|error| end(&error.to_string()));
+}
+
+/// Ends the program.
+fn end(why: &str) -> ! {
+    eprintln!("{why}");
+    std::process::exit(1)
 }
 
 /// One client after the other, as the harness opens and closes them.
@@ -134,20 +168,18 @@ struct Session<C> {
 }
 
 impl<C: Client> Session<C> {
-    fn serve(&mut self, input: &mut impl BufRead, output: &mut impl io::Write) -> io::Result<()> {
-        writeln!(output, r#"{{"type":"hello","version":1}}"#)?;
-        output.flush()?;
-        let mut line = String::new();
-        while input.read_line(&mut line)? > 0 {
-            let request =
-                Json::parse(&line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-            line.clear();
+    fn serve(&mut self, requests: &Receiver<Json>) {
+        for request in requests {
             if request.get("type").text() == "close" {
                 self.client = None;
                 continue;
             }
-            let mut answer = vec![("id", request.get("id").clone())];
-            match self.carry_out(&request) {
+            let number = |name| (name, request.get(name).clone());
+            let mut answer = vec![number("id")];
+            answer.extend(Some(number("client")).filter(|(_, client)| *client != Json::Null));
+            // After a panic the client is dropped.
+            let done = catch_unwind(AssertUnwindSafe(|| self.carry_out(&request)));
+            match done.unwrap_or_else(|_| Err(Failure::Info("the client panicked".to_owned()))) {
                 Ok(value) => {
                     answer.push(("type", "ok".into()));
                     answer.extend(value.map(|value| ("value", value)));
@@ -164,11 +196,8 @@ impl<C: Client> Session<C> {
                     answer.extend([("type", "info".into()), ("error", error.as_str().into())]);
                 }
             }
-            writeln!(output, "{}", Json::map(answer))?;
-            output.flush()?;
+            say(answer);
         }
-        self.client = None;
-        Ok(())
     }
 
     /// Returns the value of the answer, if it has one.

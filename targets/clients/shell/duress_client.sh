@@ -1,7 +1,8 @@
 # A client of a system under test, for duress: one file for any POSIX shell, without jq. It is for systems that come with a
 # program to ask them: curl, redis-cli, psql.
 #
-# It speaks register, set, counter and unique-ids. Transactions, logs and tables need a language that reads nested JSON.
+# It speaks register, set, counter, bank, fenced-mutex and unique-ids. Transactions and messages need a language that reads nested
+# JSON. It serves one client for each process: processes = "per-host" is refused.
 #
 #     . ./duress_client.sh
 #
@@ -11,6 +12,11 @@
 #     do_cas() { …; }       # from $old, which is null if $key never was written, to $new; calls mismatch where it is not $old
 #     do_add() { …; }       # of $value, to $key: an element of a set, or what to add to a counter
 #     do_generate() { …; }  # sets answer to an identifier
+#     do_create() { …; }    # of $accounts, as in a1=10 a2=10: those that are there stay as they are
+#     do_transfer() { …; }  # of $amount, from the account $from to the account $to; calls mismatch if $from has less
+#     do_read() { …; }      # of a bank: of $accounts, as in a1 a2, all at once: sets answer as in {"a1":10,"a2":null}
+#     do_acquire() { …; }   # of the lock $key, for $lease milliseconds, or null: sets answer to the fencing token; or calls mismatch
+#     do_release() { …; }   # of the lock $key, acquired with the token $value; calls mismatch if it is not held with it
 #     do_close() { …; }     # optional
 #
 #     run
@@ -23,7 +29,7 @@
 #     info REASON   when it may have been done: no answer in time, a connection that broke.
 #
 # A function that returns something else than 0 without them is an info; in do_open it is a fail. After an info the connection is
-# closed, and opened again for the next operation. $vocabulary is register, set, counter or unique-ids; $node is the node's name.
+# closed, and opened again for the next operation. $vocabulary is one of those above; $node is the node's name.
 #
 # What functions print goes to standard error, and their standard input is empty. They give up by themselves in time, as with
 # `timeout` or `curl --max-time`: a program that is late is killed. Names that begin with duress_ and the descriptors 8 and 9
@@ -46,8 +52,14 @@ duress_get() {
     case $duress_field in
     '"'*) duress_field=${duress_field#'"'} duress_field=${duress_field%%'"'*} ;;
     '['*) duress_field=${duress_field%%']'*}']' ;;
+    '{'*) duress_field=${duress_field%%'}'*}'}' ;;
     *) duress_field=${duress_field%%[,\}]*} ;;
     esac
+}
+
+# Sets accounts to the words of value, which are names, or pairs of a name and a number.
+duress_accounts() {
+    accounts=$(printf %s "$value" | tr -d '"[]{}' | tr ',:' ' =')
 }
 
 # Calls the function $1, and sets duress_outcome to ok, fail, mismatch or info.
@@ -83,7 +95,15 @@ duress_invoke() {
     duress_get value && value=$duress_field
     duress_get f
     case $duress_field in
-    read | write | add | generate) ;;
+    write | add | generate | release) ;;
+    read | create) if [ "$vocabulary" = bank ]; then duress_accounts; fi ;;
+    transfer)
+        duress_get from && from=$duress_field
+        duress_get to && to=$duress_field
+        duress_get amount && amount=$duress_field
+        duress_field=transfer
+        ;;
+    acquire) duress_get lease_ms && lease=$duress_field && duress_field=acquire ;;
     cas) value=${value#'['} value=${value%']'} old=${value%%,*} new=${value#*,} ;;
     *) fail "the kit for shells does not speak $duress_field" || return ;;
     esac
@@ -114,7 +134,7 @@ run() {
     exec 8<&0 9>&1 </dev/null >&2
     # A connection that broke is an error of a command, and not the end of the shell.
     trap '' PIPE
-    echo '{"type":"hello","version":1}' >&9
+    echo '{"type":"hello","version":1,"clients":"one"}' >&9
     while IFS= read -r duress_request <&8; do
         duress_get type
         case $duress_field in

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use duress_history::{NodeId, Payload, Process};
 
-use crate::outcome::Outcome;
+use crate::outcome::{Cause, Outcome};
 use crate::place::Place;
 use crate::topology::UnknownNode;
 
@@ -25,7 +25,12 @@ pub trait Client<A: Sync>: Send {
 
     /// Starts what takes long to start, such as a program, so that the first operations need not wait for it. Ends by
     /// itself, whether or not that worked: an operation says what is wrong.
-    async fn warm_up(&mut self) {}
+    ///
+    /// # Errors
+    /// The reason, if no client of this deployment can ever carry out an operation.
+    async fn warm_up(&mut self) -> Result<(), Cause> {
+        Ok(())
+    }
 }
 
 /// A client's location, its node, and its patience.

@@ -1,7 +1,8 @@
 //! A cluster that already runs: duress starts none of its nodes, and only its own faults can strike it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddrV4;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use duress_history::NodeId;
@@ -14,15 +15,27 @@ use crate::topology::Node;
 pub struct ExternalNode {
     /// Its name.
     pub name: NodeId,
-    /// The address and port that clients connect to.
-    pub address: SocketAddrV4,
+    /// What clients connect to: an IP address or the name of a host, and a port.
+    pub address: String,
 }
 
 impl ExternalNode {
-    /// Returns it as a part of a topology, whose ports the system knows.
+    /// Returns it as a part of a topology, whose ports the system knows: at no address (0.0.0.0), if it has the name of a host.
     #[must_use]
     pub fn node(&self) -> Node {
-        Node { name: self.name.clone(), address: *self.address.ip() }
+        let address =
+            self.address.parse().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |at: SocketAddr| at.ip());
+        Node { name: self.name.clone(), address }
+    }
+
+    /// Returns the same at its address: the name of a host is looked up, and its first address taken.
+    ///
+    /// # Errors
+    /// The machine's resolver knows no address.
+    pub fn resolved(&self) -> io::Result<Node> {
+        let mut addresses = self.address.to_socket_addrs()?;
+        let first = addresses.next().ok_or_else(|| io::Error::other("the name has no address"))?;
+        Ok(Node { name: self.name.clone(), address: first.ip() })
     }
 }
 

@@ -63,7 +63,7 @@ pub use deployment::{Deployment, LaunchError, LedPartition, NodeStatus, NotReady
 pub use etcd::Etcd;
 pub use external::{ExternalCommands, ExternalFault, ExternalNode};
 pub use maelstrom::Maelstrom;
-pub use manifest::{Manifest, ManifestError};
+pub use manifest::{Manifest, ManifestError, protocols_of};
 pub use membership::Membership;
 pub use outcome::{Action, Cause, CauseKind, Effect, Outcome, Reach, RequestError};
 pub use place::{ClientProgram, OwnNetwork, Place};

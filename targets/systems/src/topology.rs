@@ -1,6 +1,6 @@
 //! The addresses of the nodes of one cluster.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use duress_history::NodeId;
@@ -18,7 +18,7 @@ pub struct Node {
     /// Its name.
     pub name: NodeId,
     /// Its address; ports are the system's own choice, the same on every node.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
 }
 
 /// The files of one node, which it finds again whenever it is started.

@@ -152,7 +152,7 @@ impl Postgres {
         let path = PathBuf::from(self.folder.path()).join("duress.toml");
         let system = Manifest::parse(&ManifestText { path, text }).unwrap();
         let settings = system.resolve(&Request { nodes: 1, ..Request::default() }).unwrap();
-        let node = Node { name: NodeId::new("n1"), address: self.address };
+        let node = Node { name: NodeId::new("n1"), address: self.address.into() };
         system.deploy(&settings, &Topology { nodes: vec![node] }).unwrap()
     }
 }

@@ -99,7 +99,7 @@ async fn redis_executes_transactions() {
     let redis = Redis::start(folder.path());
     let store = Store::new("duress".into(), offer::store_offer());
     let node = NodeId::new("n1");
-    let topology = Topology { nodes: vec![Node { name: node.clone(), address: redis.address }] };
+    let topology = Topology { nodes: vec![Node { name: node.clone(), address: redis.address.into() }] };
     let request = Request { nodes: 1, ..Request::default() };
     let deployment = store.deploy(&store.resolve(&request).unwrap(), &topology).unwrap();
     let seat = Seat {

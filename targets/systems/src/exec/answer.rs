@@ -14,7 +14,22 @@ const QUOTED_CHARS: usize = 200;
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
 pub(super) enum Hello {
-    Hello { version: u32 },
+    Hello {
+        version: u32,
+        #[serde(default)]
+        clients: Clients,
+    },
+}
+
+/// How many clients a process can serve.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Clients {
+    /// One after the other: it knows that it could not tell several apart.
+    One,
+    /// It did not say.
+    #[default]
+    Unsaid,
 }
 
 /// An answer.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::answer::{Answer, Hello, Kind, VERSION, quoted};
+use super::answer::{Answer, Clients, Hello, Kind, VERSION, quoted};
 use super::program::{Launch, NoLine, Pool, Program};
 use super::spoken::Spoken;
 use crate::client::{Client, Seat};
@@ -179,19 +179,31 @@ pub(super) fn may_still_greet(program: &Program, failure: &Unanswered) -> bool {
     slow && program.started() + HELLO_WITHIN > Instant::now()
 }
 
-/// Reads the first line of a program.
-pub(super) async fn greet(program: &mut Program, deadline: Instant) -> Result<(), Unanswered> {
+/// Reads the first line of a program; returns how many clients it can serve.
+pub(super) async fn greet(program: &mut Program, deadline: Instant) -> Result<Clients, Unanswered> {
     let line = program.exchange(b"", deadline).await?;
     match serde_json::from_slice(&line) {
-        Ok(Hello::Hello { version: VERSION }) => {
+        Ok(Hello::Hello { version: VERSION, clients }) => {
             program.greeted = true;
-            Ok(())
+            Ok(clients)
         }
-        Ok(Hello::Hello { version }) => {
-            let text = format!("the client program speaks version {version}, and duress speaks {VERSION}");
-            Err(Unanswered::Silent(RequestError::definite(CauseKind::Rejected, text)))
+        Ok(Hello::Hello { version, .. }) => {
+            Err(unfit(format!("the client program speaks version {version}, and duress speaks {VERSION}")))
         }
         Err(_) => Err(violation("did not begin with {\"type\":\"hello\",\"version\":1}, but", &line)),
+    }
+}
+
+/// Returns the failure of a program that can carry out nothing, however often it is started.
+pub(super) fn unfit(text: String) -> Unanswered {
+    Unanswered::Silent(RequestError::definite(CauseKind::Rejected, text))
+}
+
+/// Returns what a client's warm-up reports if it failed in this way: only what no other attempt could mend.
+pub(super) fn hopeless(failure: Unanswered) -> Result<(), Cause> {
+    match failure {
+        Unanswered::Silent(RequestError { cause, .. }) if cause.kind == CauseKind::Rejected => Err(cause),
+        Unanswered::Silent(_) | Unanswered::Violation(_) => Ok(()),
     }
 }
 
@@ -222,14 +234,20 @@ impl<A: Spoken> Client<A> for ExecClient {
         self.request(action).await.unwrap_or_else(|why| unanswered(action, why))
     }
 
-    async fn warm_up(&mut self) {
+    async fn warm_up(&mut self) -> Result<(), Cause> {
         // A client with a state of its own must not leave its program to another.
-        if self.stateless
-            && let Ok(mut program) = self.start()
-            && greet(&mut program, Instant::now() + HELLO_WITHIN).await.is_ok()
-        {
-            self.program = Some(program);
+        if !self.stateless {
+            return Ok(());
         }
+        let mut program = match self.start() {
+            Ok(program) => program,
+            Err(failure) => return hopeless(failure),
+        };
+        match greet(&mut program, Instant::now() + HELLO_WITHIN).await {
+            Ok(_) => self.program = Some(program),
+            Err(failure) => return hopeless(failure),
+        }
+        Ok(())
     }
 }
 

@@ -24,12 +24,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::answer::{Answer, quoted};
-use super::client::{Unanswered, greet, may_still_greet, violation};
+use super::answer::{Answer, Clients, quoted};
+use super::client::{Unanswered, greet, may_still_greet, unfit, violation};
 use super::program::{LINE_BYTES_MAX, Launch, Program, append_to, same};
 use crate::client::Seat;
 use crate::outcome::{CauseKind, RequestError};
 use crate::place::Place;
+
+/// Why a program serves no client here.
+const SERVES_ONE: &str = "the client program serves one client only, as its hello says: take processes = \"per-host\" out of the manifest";
 
 /// An answer, with the line that it is in.
 type Answered = Result<(Answer, Vec<u8>), Unanswered>;
@@ -115,7 +118,10 @@ impl SharedProgram {
         };
         let mut program = timeout_at(deadline, self.program.lock()).await.map_err(late)?;
         if !program.greeted {
-            let greeted = greet(&mut program, deadline).await;
+            let greeted = match greet(&mut program, deadline).await {
+                Ok(Clients::One) => Err(unfit(SERVES_ONE.to_owned())),
+                greeted => greeted,
+            };
             if let Err(failure) = &greeted
                 && !may_still_greet(&program, failure)
             {

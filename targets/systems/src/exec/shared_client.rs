@@ -6,13 +6,13 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::client::{
-    HELLO_WITHIN, Unanswered, before_anything, invocation, not_opened, opening, outcome, unanswered,
+    HELLO_WITHIN, Unanswered, before_anything, hopeless, invocation, not_opened, opening, outcome, unanswered,
 };
 use super::program::Launch;
 use super::shared::{Session, SharedPrograms};
 use super::spoken::Spoken;
 use crate::client::{Client, Seat};
-use crate::outcome::Outcome;
+use crate::outcome::{Cause, Outcome};
 
 /// A client whose program serves others too.
 pub(crate) struct SharedClient {
@@ -61,11 +61,15 @@ impl<A: Spoken> Client<A> for SharedClient {
         self.request(action).await.unwrap_or_else(|failure| unanswered(action, failure))
     }
 
-    async fn warm_up(&mut self) {
-        if let Ok(session) = self.join()
-            && session.greet(Instant::now() + HELLO_WITHIN).await.is_ok()
-        {
-            self.session = Some(session);
+    async fn warm_up(&mut self) -> Result<(), Cause> {
+        let session = match self.join() {
+            Ok(session) => session,
+            Err(failure) => return hopeless(failure),
+        };
+        match session.greet(Instant::now() + HELLO_WITHIN).await {
+            Ok(()) => self.session = Some(session),
+            Err(failure) => return hopeless(failure),
         }
+        Ok(())
     }
 }

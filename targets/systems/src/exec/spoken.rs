@@ -3,10 +3,12 @@
 use duress_history::bank::{Bank, Reading};
 use duress_history::counter::{Counter, CounterOp};
 use duress_history::fenced_mutex::FencedMutex;
+use duress_history::job::Job;
 use duress_history::log::Log;
 use duress_history::mutex::MutexOp;
 use duress_history::register::{Register, RegisterOp};
 use duress_history::set::{Set, SetOp};
+use duress_history::stream::Stream;
 use duress_history::table::Table;
 use duress_history::txn::{Act, Answer, Txn};
 use duress_history::unique_ids::UniqueIds;
@@ -150,6 +152,39 @@ impl Spoken for Table {
 
     fn answered(&self, value: Option<&RawValue>) -> Result<Self, AnswerError> {
         parsed(self.f(), value)
+    }
+}
+
+impl Spoken for Stream {
+    const STATELESS: bool = false;
+
+    fn asked(&self) -> (Option<&Scalar>, Value) {
+        (None, recorded(self))
+    }
+
+    fn answered(&self, value: Option<&RawValue>) -> Result<Self, AnswerError> {
+        match (self, value) {
+            // The answer says no more than that it happened.
+            (Self::Send { .. }, None) => Ok(self.clone()),
+            _ => parsed(self.f(), value),
+        }
+    }
+}
+
+impl Spoken for Job {
+    const STATELESS: bool = true;
+
+    fn asked(&self) -> (Option<&Scalar>, Value) {
+        (None, recorded(self))
+    }
+
+    fn answered(&self, value: Option<&RawValue>) -> Result<Self, AnswerError> {
+        match (self, value) {
+            (Self::Load { .. }, None) => Ok(self.clone()),
+            (Self::Count { .. }, None) => Err(AnswerError::Missing("a task has its counts, perhaps null")),
+            (Self::Gather(_), None) => Err(AnswerError::Missing("parts have counts, perhaps null")),
+            _ => parsed(self.f(), value),
+        }
     }
 }
 

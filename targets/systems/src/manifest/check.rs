@@ -215,21 +215,18 @@ fn client(document: &Document) -> Result<(), Problem> {
     if client.protocol != Protocol::Exec && client.processes.is_some() {
         return wrong("processes", "only clients of protocol exec have processes");
     }
-    let tables = [
-        ("register", client.register.is_some()),
-        ("set", client.set.is_some()),
-        ("counter", client.counter.is_some()),
-    ];
-    let given: Vec<&str> = tables.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
-    if client.protocol == Protocol::Http {
-        if given.is_empty() {
+    let tables = known(Protocol::Http);
+    let given = tables.iter().find(|name| client.has_requests(name));
+    match (client.protocol, given) {
+        (Protocol::Http, None) => {
+            let tables: Vec<String> = tables.iter().map(|name| format!("[client.{name}]")).collect();
             return wrong(
                 "protocol",
-                "http needs at least one of the tables [client.register], [client.set], [client.counter]",
+                &format!("http needs at least one of the tables {}", tables.join(", ")),
             );
         }
-    } else if let Some(table) = given.first() {
-        return wrong(table, "only clients of protocol http have requests");
+        (Protocol::Http, Some(_)) | (_, None) => {}
+        (_, Some(table)) => return wrong(table, "only clients of protocol http have requests"),
     }
     let of_sql = [
         ("user", client.user.is_some()),

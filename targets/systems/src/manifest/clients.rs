@@ -7,9 +7,11 @@ use duress_history::Payload;
 use duress_history::bank::Bank;
 use duress_history::counter::Counter;
 use duress_history::fenced_mutex::FencedMutex;
+use duress_history::job::Job;
 use duress_history::log::Log;
 use duress_history::register::Register;
 use duress_history::set::Set;
+use duress_history::stream::Stream;
 use duress_history::table::Table;
 use duress_history::txn::{ListAppend, RwRegister};
 use duress_history::unique_ids::UniqueIds;
@@ -17,6 +19,7 @@ use duress_settings::{Settings, SettingsError};
 
 use super::document::{ClientTable, Processes, Protocol, Words};
 use super::http_client::{HttpClient, Requests};
+use super::http_operations::HttpOperations;
 use super::launch::{Command, command};
 use super::template::{Scene, TemplateError, render_values};
 use crate::client::{Addresses, Client, Clients};
@@ -41,8 +44,19 @@ pub(super) fn known(protocol: Protocol) -> &'static [&'static str] {
             "bank",
             "fenced-mutex",
             "unique-ids",
+            "job",
+            "stream",
         ],
-        Protocol::Http => &["register", "set", "counter"],
+        Protocol::Http => &[
+            "register",
+            "set",
+            "counter",
+            "list-append",
+            "rw-register",
+            "bank",
+            "fenced-mutex",
+            "unique-ids",
+        ],
         Protocol::Resp => {
             &["register", "set", "counter", "list-append", "rw-register", "bank", "job", "fenced-mutex"]
         }
@@ -54,15 +68,25 @@ pub(super) fn known(protocol: Protocol) -> &'static [&'static str] {
     }
 }
 
+/// Returns the protocols of manifests whose clients can speak a vocabulary, by name.
+#[must_use]
+pub fn protocols_of(vocabulary: &str) -> Vec<&'static str> {
+    let all = [
+        ("exec", Protocol::Exec),
+        ("http", Protocol::Http),
+        ("resp", Protocol::Resp),
+        ("etcd", Protocol::Etcd),
+        ("postgres", Protocol::Postgres),
+        ("kafka", Protocol::Kafka),
+    ];
+    let speaking = all.into_iter().filter(|(_, protocol)| known(*protocol).contains(&vocabulary));
+    speaking.map(|(name, _)| name).collect()
+}
+
 /// Whether the clients can speak a vocabulary.
 pub(super) fn supports(client: &ClientTable, vocabulary: &str) -> bool {
-    let requests = match vocabulary {
-        "register" => client.register.is_some(),
-        "set" => client.set.is_some(),
-        "counter" => client.counter.is_some(),
-        _ => false,
-    };
-    known(client.protocol).contains(&vocabulary) && (client.protocol != Protocol::Http || requests)
+    let requests = client.protocol != Protocol::Http || client.has_requests(vocabulary);
+    known(client.protocol).contains(&vocabulary) && requests
 }
 
 /// Returns the vocabularies that the clients speak.
@@ -72,7 +96,7 @@ pub(super) fn vocabularies(client: &ClientTable) -> Vec<String> {
         (None, Protocol::Exec) => vec!["register".to_owned()],
         (None, protocol) => {
             // Not every server that speaks the protocol has transactions, which locks are made of too: a manifest names them.
-            let transactions = protocol == Protocol::Postgres;
+            let transactions = matches!(protocol, Protocol::Postgres | Protocol::Http);
             let of_transactions = |name: &str| TRANSACTIONS.contains(&name) || name == FencedMutex::NAME;
             let spoken = |name: &&&str| supports(client, name) && (transactions || !of_transactions(name));
             known(protocol).iter().filter(spoken).map(|name| (*name).to_owned()).collect()
@@ -133,12 +157,18 @@ pub(super) fn clients(
             let clients = exec::<Log>(exec::<Counter>(clients, &programs), &programs);
             let clients = exec::<ListAppend>(exec::<Table>(clients, &programs), &programs);
             let clients = exec::<Bank>(exec::<RwRegister>(clients, &programs), &programs);
-            exec::<UniqueIds>(exec::<FencedMutex>(clients, &programs), &programs)
+            let clients = exec::<UniqueIds>(exec::<FencedMutex>(clients, &programs), &programs);
+            exec::<Stream>(exec::<Job>(clients, &programs), &programs)
         }
         Protocol::Http => {
             let requests = Arc::new(Requests::new(client));
             let clients = http::<Register>(Clients::default(), &address, &requests);
-            http::<Counter>(http::<Set>(clients, &address, &requests), &address, &requests)
+            let clients = http::<Counter>(http::<Set>(clients, &address, &requests), &address, &requests);
+            let clients = operations::<ListAppend>(clients, &address, &requests, client);
+            let clients = operations::<RwRegister>(clients, &address, &requests, client);
+            let clients = operations::<Bank>(clients, &address, &requests, client);
+            let clients = operations::<FencedMutex>(clients, &address, &requests, client);
+            operations::<UniqueIds>(clients, &address, &requests, client)
         }
         Protocol::Resp => store::clients(address, ""),
         Protocol::Etcd => etcd::clients(address, etcd::ReadLevel::Linearizable),
@@ -184,6 +214,20 @@ where
     let (address, requests) = (Arc::clone(address), Arc::clone(requests));
     clients.with::<A>(move |seat| {
         Ok(Box::new(HttpClient::new(address(&seat.node)?, seat, Arc::clone(&requests))))
+    })
+}
+
+fn operations<A: Spoken>(
+    clients: Clients,
+    address: &Addresses,
+    requests: &Arc<Requests>,
+    client: &ClientTable,
+) -> Clients {
+    let (address, requests) = (Arc::clone(address), Arc::clone(requests));
+    let operations = Arc::new(client.operations(A::NAME).cloned().unwrap_or_default());
+    clients.with::<A>(move |seat| {
+        let client = HttpClient::new(address(&seat.node)?, seat, Arc::clone(&requests));
+        Ok(Box::new(HttpOperations::new(client, Arc::clone(&operations))))
     })
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::http_operations::Operations;
 use crate::postgres::Statements;
 
 /// The whole manifest.
@@ -67,7 +68,7 @@ pub(super) struct NodeTable {
     pub(super) name: String,
     #[serde(default = "any_role")]
     pub(super) role: String,
-    /// Its IPv4 address and the port of its clients: `10.0.0.1:7000`.
+    /// Its IP address or the name of its host, and the port of its clients: `10.0.0.1:7000`.
     pub(super) address: String,
 }
 
@@ -247,6 +248,35 @@ pub(super) struct ClientTable {
     pub(super) register: Option<RegisterRequests>,
     pub(super) set: Option<AddRequests>,
     pub(super) counter: Option<AddRequests>,
+    pub(super) list_append: Option<Operations>,
+    pub(super) rw_register: Option<Operations>,
+    pub(super) bank: Option<Operations>,
+    pub(super) fenced_mutex: Option<Operations>,
+    pub(super) unique_ids: Option<Operations>,
+}
+
+impl ClientTable {
+    /// Returns the requests of a vocabulary whose operations have arguments and answers of several values.
+    pub(super) fn operations(&self, vocabulary: &str) -> Option<&Operations> {
+        match vocabulary {
+            "list-append" => self.list_append.as_ref(),
+            "rw-register" => self.rw_register.as_ref(),
+            "bank" => self.bank.as_ref(),
+            "fenced-mutex" => self.fenced_mutex.as_ref(),
+            "unique-ids" => self.unique_ids.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Whether it has the table of requests of a vocabulary.
+    pub(super) fn has_requests(&self, vocabulary: &str) -> bool {
+        match vocabulary {
+            "register" => self.register.is_some(),
+            "set" => self.set.is_some(),
+            "counter" => self.counter.is_some(),
+            other => self.operations(other).is_some(),
+        }
+    }
 }
 
 /// How many processes of a client program there are.
@@ -313,6 +343,15 @@ pub(super) struct HttpRequest {
     /// The statuses that say that it certainly did not happen.
     #[serde(default)]
     pub(super) fail: Vec<u16>,
+}
+
+impl HttpRequest {
+    /// Whether it has a placeholder.
+    pub(super) fn mentions(&self, placeholder: &str) -> bool {
+        let placeholder = format!("{{{placeholder}}}");
+        let texts = [&self.path, &self.body].into_iter().chain(self.headers.values());
+        texts.into_iter().any(|text| text.contains(&placeholder))
+    }
 }
 
 /// A mode of operation.

@@ -1,6 +1,6 @@
 //! Manifests of clusters that already run: where their nodes are, and the commands of their faults.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV6};
 use std::time::Duration;
 
 use duress_history::NodeId;
@@ -38,20 +38,34 @@ pub(super) fn nodes(document: &Document) -> Option<&[NodeTable]> {
     document.cluster.as_ref().map(|cluster| &cluster.external[..])
 }
 
-/// Returns the nodes of the table `nodes`, in their order; the checked manifest has no other addresses than these.
+/// Returns the nodes of the table `nodes`, in their order.
 pub(super) fn addressed(nodes: &[NodeTable]) -> Vec<ExternalNode> {
     let node =
-        |node: &NodeTable| Some(ExternalNode { name: NodeId::new(&node.name), address: address(node)? });
-    nodes.iter().filter_map(node).collect()
+        |node: &NodeTable| ExternalNode { name: NodeId::new(&node.name), address: node.address.clone() };
+    nodes.iter().map(node).collect()
 }
 
-/// Returns the port of a node, likewise.
+/// Returns the port of a node; the checked manifest has one for each.
 pub(super) fn port(node: &NodeTable) -> u16 {
-    address(node).map_or(0, |address| address.port())
+    port_of(&node.address).unwrap_or_default()
 }
 
-fn address(node: &NodeTable) -> Option<SocketAddrV4> {
-    node.address.parse().ok()
+/// Returns the port of `address`, if that is an IPv4 address, an IPv6 address in brackets, or the name of a host, and a port.
+fn port_of(address: &str) -> Option<u16> {
+    if let Ok(address) = address.parse::<SocketAddrV6>() {
+        // The number of an interface would be lost.
+        return (address.scope_id() == 0 && address.port() != 0).then_some(address.port());
+    }
+    let (host, port) = address.split_once(':')?;
+    let part = |part: &str| {
+        let fits = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_');
+        !part.is_empty() && part.len() <= 63 && part.chars().all(fits)
+    };
+    // What ends as a number does is an IPv4 address, or none.
+    let is_number = host.rsplit('.').next()?.chars().all(|letter| letter.is_ascii_digit());
+    let is_host = if is_number { host.parse::<Ipv4Addr>().is_ok() } else { host.split('.').all(part) };
+    let plain = port.chars().all(|letter| letter.is_ascii_digit());
+    port.parse().ok().filter(|port| is_host && plain && *port != 0)
 }
 
 /// Checks the tables that only one of the two kinds of clusters has.
@@ -84,8 +98,11 @@ pub(super) fn check(document: &Document) -> Result<(), Problem> {
         if same(|node| &node.name) > 1 {
             return wrong("name", format!("another node is called {}", node.name));
         }
-        if address(node).is_none() {
-            let text = format!("\"{}\" is not an IPv4 address and a port, as 10.0.0.1:7000", node.address);
+        if port_of(&node.address).is_none() {
+            let text = format!(
+                "\"{}\" is not the address of a host and a port: write 10.0.0.1:7000, [fd00::1]:7000 or db1.example:7000",
+                node.address
+            );
             return wrong("address", text);
         }
         if same(|node| &node.address) > 1 {

@@ -23,12 +23,14 @@ use tokio::time::Instant;
 
 use super::cluster::incomplete;
 use super::document::{AddRequests, ClientTable, HttpRequest, RegisterRequests};
+use super::http_operations::{ANSWERED, REFUSED, VOCABULARIES};
 use super::problem::Problem;
 use super::template::{Scene, render_values};
 use super::value::find;
 use crate::client::{Client, Seat};
 use crate::http::{Answer, HttpConnection};
 use crate::outcome::{Cause, CauseKind, Outcome, RequestError};
+use crate::system::KEYS;
 use crate::text;
 use crate::topology::Topology;
 
@@ -63,18 +65,38 @@ pub(super) fn try_out(client: &ClientTable) -> Result<(), Problem> {
             all.push((["client", name, "add"], &adds.add, &["key", "value"]));
         }
     }
+    for (vocabulary, operations) in VOCABULARIES {
+        let Some(given) = client.operations(vocabulary) else { continue };
+        for (name, known) in operations {
+            let missing = || {
+                let names: Vec<&str> = operations.iter().map(|(name, _)| *name).collect();
+                let text = format!("has no request `{name}`: {vocabulary} has {}", names.join(", "));
+                Problem::at(["client", vocabulary], text)
+            };
+            all.push((["client", vocabulary, name], given.get(*name).ok_or_else(missing)?, known));
+        }
+    }
+    let one_object = client.lacks.iter().any(|lacking| lacking == KEYS);
     for ([client, vocabulary, operation], request, known) in all {
         let values: Vec<(&str, String)> = known.iter().map(|name| (*name, "0".to_owned())).collect();
         let wrong = |key, text: String| Problem::at([client, vocabulary, operation, key], text);
         // Else a change that found nothing would count as done.
-        if !["read", "delete"].contains(&operation) && !request.absent.is_empty() {
-            return Err(wrong("absent", "only a read and a delete may find no value".to_owned()));
+        let of_one_value = ["register", "set", "counter"].contains(&vocabulary);
+        let may_find_none = of_one_value && ["read", "delete"].contains(&operation);
+        if !may_find_none && !request.absent.is_empty() {
+            return Err(wrong(
+                "absent",
+                "only a read and a delete of one object may find no value".to_owned(),
+            ));
         }
-        if operation != "read" && request.value.is_some() {
-            return Err(wrong("value", "only a read has a value in its answer".to_owned()));
+        if !ANSWERED.contains(&operation) && request.value.is_some() {
+            return Err(wrong("value", format!("a {operation} has no value in its answer")));
         }
-        if operation != "cas" && !request.mismatch.is_empty() {
-            return Err(wrong("mismatch", "only a cas compares".to_owned()));
+        if !REFUSED.contains(&operation) && !request.mismatch.is_empty() {
+            return Err(wrong(
+                "mismatch",
+                format!("a {operation} compares nothing: `fail` says that it was not done"),
+            ));
         }
         let mut seen = BTreeSet::new();
         let statuses = [
@@ -88,9 +110,36 @@ pub(super) fn try_out(client: &ClientTable) -> Result<(), Problem> {
                 return Err(wrong(key, format!("the status {twice} is listed twice")));
             }
         }
-        complete(request, &values).map_err(|error| wrong("path", error.cause.text.into_owned()))?;
+        let rejected = |text: String| wrong("path", text);
+        let completed =
+            complete(request, &values).map_err(|error| rejected(error.cause.text.into_owned()))?;
+        let mut sent = hyper::Request::builder().method(completed.method).uri(completed.path);
+        for (name, value) in completed.headers {
+            sent = sent.header(name, value);
+        }
+        sent.body(()).map_err(|error| rejected(format!("this is not a request of HTTP: {error}")))?;
+        let needed = needed(operation, request)
+            .iter()
+            .filter(|name| known.contains(name) && !(one_object && **name == "key"));
+        // Else every key would be the same object, or every value the same.
+        if let Some(missing) = needed.into_iter().find(|name| !request.mentions(name)) {
+            return Err(rejected(format!(
+                "the request has no {{{missing}}}, in its path, its body or a header"
+            )));
+        }
     }
     Ok(())
+}
+
+/// Returns the placeholders that a request for `operation` cannot do without, as far as its vocabulary has them.
+fn needed(operation: &str, request: &HttpRequest) -> &'static [&'static str] {
+    match operation {
+        "transfer" if !request.mentions("value") => &["from", "to", "amount"],
+        "cas" => &["key", "old", "new"],
+        // The accounts of a bank may be all that there are, and a release may be known by its client.
+        "read" | "delete" | "acquire" | "release" => &["key"],
+        _ => &["key", "value"],
+    }
 }
 
 /// A client that speaks to one node.
@@ -142,7 +191,7 @@ fn complete(request: &HttpRequest, values: &[(&'static str, String)]) -> Result<
 }
 
 /// The meaning of an answer.
-enum Meaning {
+pub(super) enum Meaning {
     /// It happened, with this body.
     Happened(String),
     /// There is no value.
@@ -156,7 +205,7 @@ impl HttpClient {
         Self { to, seat, requests, connection: None }
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &mut self,
         request: &HttpRequest,
         values: &[(&'static str, String)],
@@ -263,7 +312,7 @@ impl HttpClient {
     }
 }
 
-fn unreadable(cause: impl std::fmt::Display) -> RequestError {
+pub(super) fn unreadable(cause: impl std::fmt::Display) -> RequestError {
     RequestError::open(CauseKind::Unreadable, format!("an answer that cannot be read: {cause}"))
 }
 
@@ -291,7 +340,7 @@ fn meaning(request: &HttpRequest, answer: &Answer) -> Result<Meaning, RequestErr
 }
 
 /// Returns the value in the answer of a read.
-fn value(request: &HttpRequest, body: &str) -> Result<Value, RequestError> {
+pub(super) fn value(request: &HttpRequest, body: &str) -> Result<Value, RequestError> {
     match &request.value {
         Some(place) => {
             find(body, place).ok_or_else(|| unreadable(format!("nothing is at {place} of {body:.200}")))

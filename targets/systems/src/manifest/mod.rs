@@ -8,6 +8,7 @@ mod cluster;
 mod document;
 mod external;
 mod http_client;
+mod http_operations;
 mod launch;
 mod layout;
 mod probe;
@@ -32,6 +33,7 @@ use crate::external::ExternalNode;
 use crate::system::{Description, ManifestText, MissingSystem, System, USUAL_NODES, executable};
 use crate::topology::Topology;
 
+pub use self::clients::protocols_of;
 pub use self::problem::ManifestError;
 
 pub(crate) use self::document::Words;

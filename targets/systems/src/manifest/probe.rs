@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -123,7 +123,13 @@ fn read(status: &Status, answer: &str, scene: &Scene<'_>) -> NodeStatus {
 
 /// Returns the node that is meant by a name, an address or a URL.
 fn named(name: &str, scene: &Scene<'_>) -> Option<NodeId> {
-    let host = name.rsplit("//").next().unwrap_or(name).split(['/', ':']).next().unwrap_or(name);
+    let authority = name.rsplit("//").next().unwrap_or(name).split('/').next().unwrap_or(name);
+    // An IPv6 address has colons, and brackets if a port follows.
+    let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((within, _)) => within,
+        None if authority.parse::<Ipv6Addr>().is_ok() => authority,
+        None => authority.split(':').next().unwrap_or(authority),
+    };
     let nodes = &scene.topology.nodes;
     let found = nodes.iter().find(|node| node.name.as_str() == host || node.address.to_string() == host);
     found.map(|node| node.name.clone())

@@ -81,6 +81,11 @@ fn in_table(table: &DeTable<'_>, schema: &Value, root: &Value) -> Option<(Range<
             DeValue::Array(items) => resolved(of_key, root, false).and_then(|of_array| {
                 items.iter().find_map(|item| match item.get_ref() {
                     DeValue::Table(table) => in_table(table, &of_array["items"], root),
+                    // Which words there may be is checked where it is known what they are about.
+                    value if of_array["items"]["type"].is_string() => {
+                        let problem = misfit(&format!("an item of {name}"), value, &of_array["items"], root)?;
+                        Some((item.span(), problem))
+                    }
                     _ => None,
                 })
             }),

@@ -9,7 +9,7 @@ use crate::deployment::{LONG_FORK, TRANSACTIONS};
 use crate::postgres::Isolation;
 
 /// The workloads whose promises are about messages.
-const OF_MESSAGES: [&str; 3] = ["log", "queue", "table"];
+const OF_MESSAGES: [&str; 4] = ["log", "queue", "table", "stream"];
 
 /// Returns the names of the promises that `workload` can have; the first is that of a manifest that says nothing.
 fn names(workload: &str) -> &'static [&'static str] {

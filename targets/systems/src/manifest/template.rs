@@ -8,7 +8,7 @@
 //! | `{data}`, `{home}`, `{file:NAME}` | the node's data folder, the folder of its other files, one of its `files` there |
 //! | `{folder}` | the folder of the manifest |
 //! | `{mode}`, `{option:NAME}` | the run's mode, the value of an option |
-//! | `{key}`, `{value}`, `{old}`, `{new}` | of the operation, in requests over HTTP |
+//! | `{key}`, `{value}`, `{old}`, `{new}`, `{from}`, `{to}`, `{amount}`, `{lease}` | of the operation, in requests over HTTP |
 //!
 //! A list that is a whole word of a command, or a whole line of a file, becomes a word or line for each node;
 //! elsewhere its items are joined by commas. A brace that no lower-case letter follows stands for itself; `{{`
@@ -22,12 +22,12 @@ use duress_settings::{Settings, hint, nearest};
 use crate::topology::{Node, Topology};
 
 /// The placeholders.
-pub(super) const NAMES: [&str; 18] = [
+pub(super) const NAMES: [&str; 22] = [
     "node", "index", "role", "ip", "port", "address", "nodes", "peers", "data", "home", "file", "folder",
-    "mode", "option", "key", "value", "old", "new",
+    "mode", "option", "key", "value", "old", "new", "from", "to", "amount", "lease",
 ];
 /// The placeholders of an operation.
-pub(super) const OF_OPERATIONS: [&str; 4] = ["key", "value", "old", "new"];
+pub(super) const OF_OPERATIONS: [&str; 8] = ["key", "value", "old", "new", "from", "to", "amount", "lease"];
 
 /// A piece of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub(super) enum TemplateError {
     Unknown { given: String, nearest: Option<String> },
     #[error("{{{0}}} is not known here")]
     Elsewhere(String),
-    #[error("{{{placeholder}}}: there is no {what} \"{given}\"{}; known: {}", hint(nearest.as_deref()), known.join(", "))]
+    #[error("{{{placeholder}}}: there is no {what} \"{given}\"{}; known: {}", hint(nearest.as_deref()), listed(known))]
     No { placeholder: String, what: &'static str, given: String, known: Vec<String>, nearest: Option<String> },
     #[error("{{{0}}} needs a part after a colon")]
     Incomplete(String),
@@ -229,6 +229,10 @@ impl Scene<'_> {
             }
         })
     }
+}
+
+fn listed(known: &[String]) -> String {
+    if known.is_empty() { "none".to_owned() } else { known.join(", ") }
 }
 
 fn no(placeholder: &str, what: &'static str, given: &str, known: Vec<String>) -> TemplateError {

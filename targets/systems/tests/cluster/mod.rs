@@ -44,7 +44,7 @@ impl Cluster {
             let (stdout, stderr) = (data.join("stdout"), data.join("stderr"));
             files.insert(name.clone(), NodeFiles { data, stdout, stderr });
             let address = Ipv4Addr::new(127, subnet.wrapping_add(high), low, number.try_into().unwrap());
-            Node { name, address }
+            Node { name, address: address.into() }
         });
         let topology = Topology { nodes: nodes.collect() };
         let deployment = system.deploy(&system.resolve(request).unwrap(), &topology).unwrap();

@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use duress_history::bank::{Balances, Bank, Reading};
 use duress_history::fenced_mutex::FencedMutex;
+use duress_history::job::{Counts, Dies, Job, Part};
+use duress_history::log::Offset;
 use duress_history::mutex::{Mutex, MutexOp};
 use duress_history::register::{Register, RegisterOp};
+use duress_history::stream::{Stream, Then};
 use duress_history::txn::{Act, Elements, ListAppend, Micro};
 use duress_history::{NodeId, Payload, Scalar};
 use duress_targets::{
@@ -416,6 +419,75 @@ async fn balances_are_answered_in_any_order_and_for_each_account() {
         }
         let line = fs::read_to_string(folder.path().join("asked")).unwrap();
         assert!(line.contains(r#""f":"read","#) && line.contains(r#""value":["b","a"]"#), "{line}");
+    }
+}
+
+/// Returns how `asked` ends, answered `ok` with `answer`, and the line that the client program got.
+async fn ends<A: Payload + Sync + 'static>(asked: &A, answer: &str) -> (Result<A, String>, String) {
+    let folder = TempDir::new().unwrap();
+    let script = format!(
+        "{OPENED}read asked; echo \"$asked\" > asked\necho '{{\"id\":2,\"type\":\"ok\"{answer}}}'; read end"
+    );
+    fs::write(folder.path().join("client.sh"), script).unwrap();
+    let deployment = deployed_speaking(folder.path(), "sh client.sh", A::NAME);
+    let ended = match client::<A>(&*deployment, folder.path(), PATIENCE).invoke(asked).await {
+        Outcome::Ok(done) => Ok(done),
+        Outcome::Fail(cause) | Outcome::Info(cause) => Err(cause.to_string()),
+    };
+    (ended, fs::read_to_string(folder.path().join("asked")).unwrap())
+}
+
+#[tokio::test]
+async fn a_job_and_a_stream_are_asked_for_as_histories_have_them() {
+    let part = |counts| Part { counts, ..Part::asked("d".into(), 1) };
+    let count = Job::Count { part: part(None), dies: Some(Dies::Unwritten) };
+    let (ended, line) = ends(&count, r#","value":["d",1,{"a":2}]"#).await;
+    assert_eq!(ended, Ok(Job::Count { part: part(Some(Counts::of("a a"))), dies: None }));
+    assert!(
+        line.contains(r#""f":"count","#) && line.contains(r#""value":["d",1,null,"unwritten"]"#),
+        "{line}"
+    );
+    let gather = Job::Gather(vec![part(None)]);
+    let (ended, _) = ends(&gather, r#","value":[["d",1,null]]"#).await;
+    assert_eq!(ended, Ok(gather.clone()));
+    for (answer, says) in
+        [("", "parts have counts"), (r#","value":[["e",1,null]]"#, "answered another operation")]
+    {
+        let error = ends(&gather, answer).await.0.unwrap_err();
+        assert!(error.contains(says), "{error}");
+    }
+    let load = Job::Load { document: "d".into(), text: "a a".to_owned() };
+    assert_eq!(ends(&load, "").await.0, Ok(load));
+
+    let send = |offset| Stream::Send { partition: "in-0".into(), key: "k".into(), value: 5.into(), offset };
+    let (ended, line) = ends(&send(None), r#","value":["in-0","k",5,9]"#).await;
+    assert_eq!(ended, Ok(send(Some(Offset(9)))));
+    assert!(line.contains(r#""value":["in-0","k",5]"#), "{line}");
+    let process = |outputs| Stream::Process { worker: 1, attempt: 2, then: Then::Commit, outputs };
+    let answer = r#","value":{"worker":1,"attempt":2,"then":"commit","outputs":[]}"#;
+    assert_eq!(ends(&process(None), answer).await.0, Ok(process(Some(Vec::new()))));
+    let error = ends(&process(None), &answer.replace("\"attempt\":2", "\"attempt\":3")).await.0.unwrap_err();
+    assert!(error.contains("answered another operation"), "{error}");
+}
+
+#[tokio::test]
+async fn a_program_that_serves_one_client_is_not_shared() {
+    let folder = TempDir::new().unwrap();
+    fs::write(
+        folder.path().join("client.sh"),
+        OPENED.replace("\"version\":1", "\"version\":1,\"clients\":\"one\""),
+    )
+    .unwrap();
+    for (processes, refused) in [("per-client", false), ("per-host", true)] {
+        let client = format!("command = \"sh client.sh\"\nprocesses = \"{processes}\"");
+        let deployment = own_program::deployed(folder.path(), &client);
+        let warm = self::client::<Register>(&*deployment, folder.path(), PATIENCE).warm_up().await;
+        let said = warm.err().map(|cause| cause.to_string()).unwrap_or_default();
+        assert_eq!(
+            said.contains("serves one client only, as its hello says"),
+            refused,
+            "{processes}: {said}"
+        );
     }
 }
 

@@ -3,10 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use duress_history::NodeId;
+use duress_history::bank::{Balances, Bank, Reading, Transfer};
 use duress_history::counter::{Counter, CounterOp};
+use duress_history::fenced_mutex::FencedMutex;
+use duress_history::mutex::{Mutex, MutexOp};
 use duress_history::register::{Register, RegisterOp};
 use duress_history::set::{Set, SetOp};
+use duress_history::txn::{Act, Elements, ListAppend, Micro};
+use duress_history::unique_ids::UniqueIds;
+use duress_history::{NodeId, Scalar};
 use duress_targets::{Client, Deployment, Manifest, ManifestText, Node, Outcome, Seat, System, Topology};
 use registers::{cas, read, request, short, write};
 use scripted::{Reply, Scripted};
@@ -36,6 +41,19 @@ add = { path = "/s/{key}", body = "{value}", ok = [201] }
 [client.counter]
 read = { path = "/c/{key}", absent = [404] }
 add = { path = "/c/{key}", body = "{value}" }
+[client.bank]
+create = { path = "/accounts", body = "{value}" }
+transfer = { path = "/{from}/{to}?amount={amount}", body = "{value}", mismatch = [409] }
+read = { path = "/accounts", method = "POST", body = "{value}" }
+[client.fenced-mutex]
+acquire = { path = "/locks/{key}", body = "{lease}", value = "token:", mismatch = [409] }
+release = { path = "/locks/{key}?token={value}", method = "DELETE" }
+[client.unique-ids]
+generate = { path = "/id", value = "/id" }
+[client.list-append]
+txn = { path = "/txn", body = "{value}", mismatch = [409] }
+[client.rw-register]
+txn = { path = "/txn", body = "{value}" }
 "#;
 
 fn parsed(text: &str) -> Result<Manifest, String> {
@@ -195,25 +213,128 @@ async fn sets_and_counters_are_read() {
     }
 }
 
+/// Returns how `asked` ends, answered by `status` and `body`, and the first line and the body of the request.
+async fn ends<A>(asked: &A, status: u16, body: &str) -> (Result<A, String>, String)
+where
+    A: duress_history::Payload + Sync + 'static,
+{
+    let (outcome, sent) = invoked(asked, LONG, Reply::Send(http(status, body))).await;
+    let ended = match outcome {
+        Outcome::Ok(done) => Ok(done),
+        Outcome::Fail(cause) => Err(format!("fail {}", cause.kind)),
+        Outcome::Info(cause) => Err(format!("info {}", cause.kind)),
+    };
+    let (head, body) = sent.split_once("\r\n\r\n").unwrap();
+    (ended, format!("{} {body}", head.lines().next().unwrap()))
+}
+
+#[tokio::test]
+async fn a_bank_is_asked_for_in_one_request() {
+    let [a, b] = ["a", "b"].map(Scalar::from);
+    let balances = |of_a, of_b| Balances(vec![(a.clone(), of_a), (b.clone(), of_b)]);
+    let create = Bank::Create(balances(Some(10), Some(10)));
+    let transfer = Bank::Transfer(Transfer { from: a.clone(), to: b.clone(), amount: 3 });
+    let asked = Bank::Read(Reading::Asked(vec![a.clone(), b.clone()]));
+    let read = Bank::Read(Reading::Answered(balances(Some(7), None)));
+    for (action, status, body, expected, sent) in [
+        (&create, 200, "what?", Ok(&create), r#"POST /accounts HTTP/1.1 {"a":10,"b":10}"#),
+        (&create, 500, "", Err("info unknown"), ""),
+        (
+            &transfer,
+            200,
+            "",
+            Ok(&transfer),
+            r#"POST /a/b?amount=3 HTTP/1.1 {"amount":3,"from":"a","to":"b"}"#,
+        ),
+        (&transfer, 409, "", Err("fail precondition"), ""),
+        (&transfer, 404, "", Err("info unknown"), ""),
+        (&asked, 200, r#"{"b":null,"a":7}"#, Ok(&read), r#"POST /accounts HTTP/1.1 ["a","b"]"#),
+        (&asked, 200, r#"{"a":7}"#, Err("fail unreadable"), ""),
+        (&asked, 200, "", Err("fail unreadable"), ""),
+        (&asked, 500, "", Err("fail unknown"), ""),
+    ] {
+        let (ended, request) = ends(action, status, body).await;
+        assert_eq!(ended.as_ref().map_err(String::as_str), expected, "{action:?} answered {status} {body}");
+        assert!(request.contains(sent), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn locks_identifiers_and_transactions_are_asked_for() {
+    let lock = |op| Mutex { lock: Some("l".into()), op };
+    let acquire = FencedMutex { mutex: lock(MutexOp::Acquire), fence: None, lease_ms: Some(200) };
+    let (ended, sent) = ends(&acquire, 200, "your token: 7\n").await;
+    assert_eq!((ended.unwrap().fence, &*sent), (Some(7), "POST /locks/l HTTP/1.1 200"));
+    let (ended, _) = ends(&acquire, 409, "").await;
+    assert_eq!(ended.unwrap_err(), "fail precondition");
+    let release = FencedMutex { mutex: lock(MutexOp::Release), fence: Some(7), lease_ms: None };
+    let (ended, sent) = ends(&release, 200, "").await;
+    assert_eq!((ended.unwrap().fence, &*sent), (Some(7), "DELETE /locks/l?token=7 HTTP/1.1 "));
+
+    let generate = UniqueIds(None);
+    for (body, expected) in [
+        (r#"{"id":"x-1"}"#, Ok(UniqueIds(Some("x-1".into())))),
+        // It would be rounded, and might then be the same as another.
+        (r#"{"id":1e99}"#, Err("info unreadable".to_owned())),
+        ("{}", Err("info unreadable".to_owned())),
+    ] {
+        assert_eq!(ends(&generate, 200, body).await.0, expected, "{body}");
+    }
+
+    let micro = |key: &str, act| Micro { key: key.into(), act };
+    let asked = ListAppend { micros: [micro("x", Act::Read(None)), micro("x", Act::Write(2.into()))].into() };
+    let (ended, sent) = ends(&asked, 200, r#"[["r","x",[1]],["append","x",2]]"#).await;
+    assert_eq!(ended.unwrap().micros[0].act, Act::Read(Some(Elements([1.into()].into()))));
+    assert_eq!(sent, r#"POST /txn HTTP/1.1 [["r","x",null],["append","x",2]]"#);
+    for (status, body, expected) in [
+        (409, "", "fail precondition"),
+        (500, "", "info unknown"),
+        (200, "", "info unreadable"),
+        (200, r#"[["r","y",[1]],["append","x",2]]"#, "info unreadable"),
+    ] {
+        assert_eq!(ends(&asked, status, body).await.0.unwrap_err(), expected, "{status} {body}");
+    }
+}
+
 #[test]
 fn statuses_that_would_mislead_are_refused() {
     for (from, to, says) in [
         (
             "body = \"{value}\", fail = [503]",
             "body = \"{value}\", absent = [404]",
-            ":12: only a read and a delete may find",
+            ":12: only a read and a delete of one object may find",
         ),
         (
             "body = \"{value}\", fail = [503]",
             "body = \"{value}\", mismatch = [409]",
-            ":12: only a cas compares",
+            ":12: a write compares nothing",
         ),
         (
             "body = \"{value}\", fail = [503]",
             "body = \"{value}\", value = \"/v\"",
-            ":12: only a read has a value",
+            ":12: a write has no value",
         ),
         ("ok = [201]", "ok = [201, 500], fail = [500]", ":17: the status 500 is listed twice"),
+        ("ok = [201]", "ok = [20]", ":17: an item of ok is 20; expected a whole number from 100 to 599"),
+        (
+            "path = \"/r/{key}\", absent",
+            "path = \"/r\", absent",
+            ":11: the request has no {key}, in its path",
+        ),
+        (
+            "path = \"/r/{key}\", absent",
+            "path = \"/r r/{key}\", absent",
+            ":11: this is not a request of HTTP: invalid uri",
+        ),
+        ("[{old}, {new}]", "{new}", ":14: the request has no {old}"),
+        ("?amount={amount}\", body = \"{value}\"", "\"", ":23: the request has no {amount}"),
+        ("body = \"{value}\", mismatch = [409] }", "body = \"{key}\" }", ":23: {key} is not known here"),
+        (
+            "read = { path = \"/accounts\"",
+            "raed = { path = \"/accounts\"",
+            "unknown key \"raed\" (did you mean \"read\"?)",
+        ),
+        ("release = {", "#", ":25: has no request `release`: fenced-mutex has acquire, release"),
     ] {
         assert!(MANIFEST.contains(from), "{from}");
         let error = parsed(&MANIFEST.replacen(from, to, 1)).err().unwrap_or_default();

@@ -65,6 +65,19 @@ add = { path = "/s/{key}", body = "{value}" }
 [client.counter]
 read = { path = "/c/{key}" }
 add = { path = "/c/{key}", body = "{value}" }
+[client.bank]
+create = { path = "/b", body = "{value}" }
+transfer = { path = "/b/{from}/{to}", body = "{amount}" }
+read = { path = "/b" }
+[client.fenced-mutex]
+acquire = { path = "/l/{key}", body = "{lease}" }
+release = { path = "/l/{key}/{value}" }
+[client.unique-ids]
+generate = { path = "/id" }
+[client.list-append]
+txn = { path = "/t", body = "{value}" }
+[client.rw-register]
+txn = { path = "/t", body = "{value}" }
 [promise]
 register = "linearizable"
 set = "stale-reads"
@@ -74,6 +87,7 @@ lock = "stale-reads"
 log = "exactly-once"
 queue = "at-least-once"
 table = "exactly-once"
+stream = "at-least-once"
 list-append = "snapshot-isolation"
 rw-register = "serializable"
 bank = "consistent-view"
@@ -292,6 +306,44 @@ fn a_cluster_that_already_runs_has_its_own_nodes_and_faults() {
     assert_eq!(of_n3.heal.args, ["resume", "127.0.0.2", "81"]);
     assert_eq!(of_n3.evidence.args, ["ask", "127.0.0.1:81"]);
     assert_eq!(of_n3.evidence.cwd, Some(PathBuf::from("/folder")));
+}
+
+#[test]
+fn nodes_that_already_run_have_addresses_of_either_kind_or_names() {
+    let parse = |address: &str| {
+        let text = OF_RUNNING.replacen("127.0.0.2:81", address, 1);
+        Manifest::parse(&ManifestText { path: PathBuf::from("/folder/duress.toml"), text })
+    };
+    for (address, ip) in [("[::1]:81", "::1"), ("127.0.0.9:81", "127.0.0.9"), ("localhost:81", "localhost")] {
+        let system = parse(address).unwrap();
+        let node = system.description().external.as_ref().unwrap()[2].resolved().unwrap();
+        assert!(node.address.is_loopback(), "{address}: {node:?}");
+        let topology = Topology {
+            nodes: ["n1", "n2", "n3"].map(|name| Node { name: NodeId::new(name), ..node.clone() }).to_vec(),
+        };
+        let settings = system.resolve(&Request { nodes: 3, ..Request::default() }).unwrap();
+        let cluster = system.deploy(&settings, &topology).unwrap();
+        let heal = &cluster.external().unwrap()[0].nodes[&NodeId::new("n3")].heal;
+        let looked_up = node.address.to_string();
+        assert_eq!(heal.args, ["resume", if ip == "localhost" { &looked_up } else { ip }, "81"]);
+    }
+    for address in [
+        "::1:81",
+        "fd00::1",
+        "[fe80::1%2]:81",
+        "10.0.0.300:81",
+        "db1",
+        "db1:0",
+        "db1:+5",
+        ":81",
+        "http://db1:81",
+    ] {
+        let error = parse(address).unwrap_err().to_string();
+        assert!(
+            error.contains(":7: \"") && error.contains("write 10.0.0.1:7000, [fd00::1]:7000"),
+            "{address}: {error}"
+        );
+    }
 }
 
 #[test]
