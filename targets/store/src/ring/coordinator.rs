@@ -241,10 +241,7 @@ impl Part {
         if held.len() < need {
             return None;
         }
-        let copies = held.iter().filter_map(|(_, held)| held.as_ref());
-        let merged = copies.fold(None, |merged: Option<Versioned>, copy| {
-            Some(merged.map_or_else(|| copy.clone(), |merged| merged.merge(copy)))
-        });
+        let merged = Versioned::merge_all(held.iter().filter_map(|(_, held)| held.as_ref()));
         let nodes = held.iter().map(|(node, held)| (*node, *held == merged)).collect();
         Some(Heard { merged, nodes })
     }

@@ -107,11 +107,7 @@ impl Copies {
 
     /// Returns what it holds of a key, as its own copy and as hints.
     pub fn merged(&self, key: &[u8]) -> Option<Versioned> {
-        let held = self.read();
-        let copies = held.values().filter_map(|copies| copies.get(key));
-        copies.fold(None, |merged: Option<Versioned>, copy| {
-            Some(merged.map_or_else(|| copy.clone(), |merged| merged.merge(copy)))
-        })
+        Versioned::merge_all(self.read().values().filter_map(|copies| copies.get(key)))
     }
 
     /// Returns the owners for which there are hints, each with at most `most` of them.
@@ -224,8 +220,8 @@ impl Copies {
         let show = move |held: &mut Held| {
             let Some(copy) = shown.get() else { return };
             let held = held.entry(owner).or_default();
-            let merged = held.get(&key).map_or_else(|| copy.clone(), |held| held.merge(copy));
-            held.insert(key, merged);
+            let merged = Versioned::merge_all(held.get(&key).into_iter().chain([copy]));
+            held.extend(merged.map(|merged| (key, merged)));
         };
         self.commit(change, show).await?;
         Ok(written.get().cloned())

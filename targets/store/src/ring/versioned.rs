@@ -31,6 +31,16 @@ impl<V: Clone + PartialEq> Versioned<V> {
         }
     }
 
+    /// Returns what a node holds that meets all of these; `None` if there are none.
+    pub fn merge_all<'a>(copies: impl Iterator<Item = &'a Self>) -> Option<Self>
+    where
+        V: 'a,
+    {
+        copies.fold(None, |merged, copy| {
+            Some(merged.map_or_else(|| copy.clone(), |merged: Self| merged.merge(copy)))
+        })
+    }
+
     /// Whether the other has nothing new.
     pub fn covers(&self, other: &Self) -> bool {
         self.merge(other) == *self
