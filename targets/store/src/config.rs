@@ -146,16 +146,6 @@ pub enum Conflict {
     Siblings,
 }
 
-impl Conflict {
-    /// Returns the name on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Lww => "lww",
-            Self::Siblings => "siblings",
-        }
-    }
-}
-
 /// The values of an option that is on or off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
