@@ -172,6 +172,21 @@ fn the_quorums_of_the_ring_decide_what_it_promises() {
     ] {
         assert_eq!(promised(options, nodes), (promise, tolerates), "{options:?}, {nodes} nodes");
     }
+    for (conflict, workload, promise) in [
+        ("lww", "set", Promise::named("written").unwrap()),
+        ("siblings", "set", Promise::EVENTUAL),
+        ("siblings", "register", Promise::named("written").unwrap()),
+    ] {
+        let settings = store.resolve(&ask(Some("ring"), &[("conflict", conflict)], None)).unwrap();
+        let deployment = deployed(store, &settings, 5);
+        assert_eq!(deployment.promise(workload), promise, "{conflict}, {workload}");
+        let mut clients: Vec<&str> = deployment.clients().vocabularies().collect();
+        let mut described: Vec<&str> =
+            store.description_in(&settings, 5).vocabularies.iter().map(String::as_str).collect();
+        clients.sort_unstable();
+        described.sort_unstable();
+        assert_eq!(clients, described, "{conflict}");
+    }
     let settings = store.resolve(&ask(Some("ring"), &[("w", "4")], None)).unwrap();
     let Err(error) = store.deploy(&settings, &Topology { nodes: Vec::new() }) else { panic!("deployed") };
     assert_eq!(error.to_string(), "option w cannot be \"4, with n=3\"");
@@ -241,7 +256,7 @@ fn errors_list_what_is_accepted() {
              fsync-skipped, cas-before-order, leadership-resumed, snapshot-lacks-last-batch, stale-configuration, \
              lease-short-of-quorum, replica-skips-change, exec-piecewise, exec-reads-early, exec-retried, served-before-arrival, old-owner-serves, \
              retried-after-move, dropped-keys-stay, repair-writes-older, lww-by-clock, hint-lost-on-restart, \
-             deleted-key-resurrected, promoted-replica-behind, two-primaries-after-pause, resync-skips-range",
+             deleted-key-resurrected, siblings-dropped, actor-reused, promoted-replica-behind, two-primaries-after-pause, resync-skips-range",
         ),
         (refused(etcd, &ask(None, &[], Some("stale-read"))), "etcd has no bug \"stale-read\"; it has none"),
         (

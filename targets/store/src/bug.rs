@@ -68,6 +68,10 @@ pub enum Bug {
     HintLostOnRestart,
     /// Anti-entropy leaves tombstones out, and drops them.
     DeletedKeyResurrected,
+    /// A merge keeps one value of two copies that had not seen each other.
+    SiblingsDropped,
+    /// A node counts the writes of a copy that it had forgotten from the beginning again.
+    ActorReused,
     /// A vote does not look at how far the candidate is.
     PromotedReplicaBehind,
     /// A primary that has lost its replicas is a majority by itself.
@@ -268,7 +272,8 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             modes: ring(),
             options: BTreeMap::new(),
             nodes_min: 2,
-        },
+        }
+        .with_option("conflict", ["lww"]),
         BugSpec {
             name: "hint-lost-on-restart".into(),
             defect: "with sloppy=on, a hint is acknowledged when it is in memory".into(),
@@ -288,6 +293,31 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             options: BTreeMap::new(),
             nodes_min: 3,
         },
+        BugSpec {
+            name: "siblings-dropped".into(),
+            defect: "with conflict=siblings, a copy that meets another keeps one of the values that were written without knowledge of \
+                     each other"
+                .into(),
+            resembles: Some("Riak without allow_mult, its default for years, as Jepsen found it in 2013".into()),
+            anomaly: "an acknowledged write is lost to one that had not seen it".into(),
+            modes: ring(),
+            options: BTreeMap::new(),
+            nodes_min: 2,
+        }
+        .with_option("conflict", ["siblings"]),
+        BugSpec {
+            name: "actor-reused".into(),
+            defect: "with conflict=siblings and sloppy=on, a node that has handed a copy off, and forgotten it, counts its next writes of \
+                     that key from one again, under the same actor"
+                .into(),
+            resembles: Some("Riak before 2.1 (riak_kv issue 679): a vnode that had lost a key counted from one again".into()),
+            anomaly: "copies take an acknowledged write for one that they have seen and replaced, and drop it".into(),
+            modes: ring(),
+            options: BTreeMap::new(),
+            nodes_min: 4,
+        }
+        .with_option("conflict", ["siblings"])
+        .with_option("sloppy", ["on"]),
         BugSpec {
             name: "promoted-replica-behind".into(),
             defect: "with failover=auto, a node votes for any replica that asks, however far it is behind".into(),

@@ -135,6 +135,17 @@ pub enum ReadRepair {
     Off,
 }
 
+/// What becomes of two writes of a key that had not seen each other, in the mode `ring`. Serde's names are those of the command
+/// line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Conflict {
+    /// The last write wins: that of the higher version.
+    Lww,
+    /// Both values are kept, until a write replaces them that has seen both.
+    Siblings,
+}
+
 /// The values of an option that is on or off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -158,6 +169,8 @@ pub struct RingOptions {
     pub read_repair: ReadRepair,
     /// Whether other nodes stand in for owners that cannot be reached.
     pub sloppy: bool,
+    /// What becomes of two writes that had not seen each other.
+    pub conflict: Conflict,
     /// The time between two comparisons of a node's copies with those of the other owners.
     pub anti_entropy: Duration,
 }
@@ -185,6 +198,17 @@ impl Mode {
             Self::Primary(_) => "primary",
             Self::Sharded(_) => "sharded",
             Self::Ring(_) => "ring",
+        }
+    }
+
+    /// Returns what nodes must have in common to understand each other's messages and data: the mode, and the kind of copies that
+    /// are not the usual ones.
+    pub fn kind(&self) -> String {
+        match self {
+            Self::Ring(RingOptions { conflict: Conflict::Siblings, .. }) => {
+                format!("{} siblings", self.name())
+            }
+            _ => self.name().to_owned(),
         }
     }
 
@@ -245,6 +269,7 @@ impl Mode {
                 w: settings.whole("w")?,
                 read_repair: settings.word("read_repair")?,
                 sloppy: settings.word::<Switch>("sloppy")? == Switch::On,
+                conflict: settings.word("conflict")?,
                 anti_entropy: settings.millis("anti_entropy_ms")?,
             })),
             other => Err(SettingsError::Unreadable { option: "--mode".into(), given: other.into() }),

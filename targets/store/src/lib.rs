@@ -50,7 +50,9 @@ mod sharded;
 mod wall_clock;
 
 pub use bug::Bug;
-pub use config::{Ack, Beginning, Config, Failover, Mode, NodeName, Peer, ReadBy, ReadFrom, ReadRepair};
+pub use config::{
+    Ack, Beginning, Config, Conflict, Failover, Mode, NodeName, Peer, ReadBy, ReadFrom, ReadRepair,
+};
 pub use offer::offer;
 pub use ring::placement::{Member, Ring, place};
 pub use serve::{ServeError, serve, serve_until, serve_with_clock};

@@ -6,13 +6,14 @@ use tokio::sync::watch;
 
 use crate::command::{Answer, Command, Query, Reply};
 use crate::key_values::{KeyValues, Value};
-use crate::outcome::Failure;
+use crate::outcome::{Failure, Refused};
 use crate::primary::PrimaryNode;
 use crate::raft::RaftNode;
 use crate::raft::message::MemberRequest;
 use crate::resp::reply::RespReply;
 use crate::resp::request::ClusterRequest;
 use crate::ring::RingNode;
+use crate::ring::message::SiblingsRequest;
 use crate::sharded::{ShardedNode, cluster};
 use duress_consensus::disk::DiskError;
 
@@ -141,6 +142,15 @@ impl Node {
                 "ERR RAFT.NODE needs the mode raft: the nodes of this mode never change".into(),
             ),
         }
+    }
+
+    /// Answers a client's request that is about siblings.
+    pub async fn siblings(&self, request: SiblingsRequest) -> RespReply {
+        let reply = match self {
+            Self::Ring(node) => node.siblings(request).await,
+            _ => Err(Refused::NeedsRing.into()),
+        };
+        reply.map_or_else(RespReply::from, RespReply::from)
     }
 
     /// Whether commands and queries can be executed as one, with no other in between.

@@ -49,7 +49,9 @@ fn modes() -> Vec<Mode> {
             name: "ring".into(),
             summary: "consistent hashing: a few nodes own each key, any node takes requests, quorums of owners answer".into(),
             promises: "registers without compare-and-set. With r + w > n and sloppy=off: linearizable with \
-                       read_repair=sync, else regular; otherwise eventual: acknowledged writes may be lost to others"
+                       read_repair=sync, else regular; otherwise eventual: acknowledged writes may be lost to others. With \
+                       conflict=siblings instead sets, eventual whatever the quorums: no acknowledged write is lost unless a write \
+                       that had seen it replaced it"
                 .into(),
         },
     ]
@@ -144,6 +146,14 @@ fn options() -> Vec<OptionSpec> {
             Values::words(["off", "on"]),
             "off",
             "whether the next nodes of the ring stand in for owners that cannot be reached, and hand hints off to them later",
+        ),
+        option(
+            "ring",
+            "conflict",
+            Values::words(["lww", "siblings"]),
+            "lww",
+            "what becomes of two writes of a key that had not seen each other: the last write wins, that of the higher version; or \
+             both values are kept, until a write replaces them that says that it has seen both (RING.GET, RING.SET)",
         ),
         option("ring", "vnodes", Values::Whole { min: 1, max: 1_024 }, "64", "points of each node on the ring")
             .drawn(["1", "16", "64"]),

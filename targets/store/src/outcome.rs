@@ -52,6 +52,24 @@ pub enum Refused {
          need consensus (mode raft)"
     )]
     NeedsConsensus,
+    /// The key has values that were written without knowledge of each other.
+    #[error(
+        "the key has several values, written without knowledge of each other: RING.GET key returns them all"
+    )]
+    Siblings,
+    /// A deletion says nothing of what its client has seen.
+    #[error(
+        "with conflict=siblings a key is deleted by RING.DEL key context, with the context of a RING.GET"
+    )]
+    DeletesUnseen,
+    /// Clients write without saying what they have seen.
+    #[error(
+        "the key has too many values side by side: replace them by RING.SET key context value, with the context of a RING.GET"
+    )]
+    TooManyValues,
+    /// The mode has no siblings.
+    #[error("RING.GET, RING.SET and RING.DEL need the mode ring")]
+    NeedsRing,
     /// The members cannot be changed so.
     #[error("{0}")]
     Members(String),

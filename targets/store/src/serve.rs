@@ -112,7 +112,7 @@ pub async fn serve_with_clock(
     let peers = listen(config.peer_listen, "peers").await?;
     let names: Vec<&str> = members.iter().map(|name| name.as_str()).collect();
     let hello =
-        Hello { cluster: format!("{} {}", config.mode.name(), names.join(",")), node: config.node.clone() };
+        Hello { cluster: format!("{} {}", config.mode.kind(), names.join(",")), node: config.node.clone() };
     let mut tasks = JoinSet::new();
     let node = match &config.mode {
         Mode::Raft(options) => {

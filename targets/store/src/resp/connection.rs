@@ -225,6 +225,11 @@ impl Connection {
                     let reply = self.service.node.members(request).await;
                     self.reply(reply)?;
                 }
+                (Ok(Request::Siblings(request)), _) => {
+                    self.finish(std::mem::take(&mut run)).await?;
+                    let reply = self.service.node.siblings(request).await;
+                    self.reply(reply)?;
+                }
                 (Ok(Request::Transaction(control)), _) => {
                     self.finish(std::mem::take(&mut run)).await?;
                     let reply = self.control(control).await;

@@ -12,6 +12,7 @@ use super::request::Version;
 use crate::command::{Answer, Condition, Reply, StepReply};
 use crate::key_values::Value;
 use crate::outcome::Failure;
+use crate::ring::message::SiblingsReply;
 use crate::sharded::slots::SLOTS;
 
 /// An answer, independent of the version of the protocol that the client speaks.
@@ -187,6 +188,18 @@ impl From<Answer> for RespReply {
             // To a query of a move, which no client asks.
             Answer::HandedOver(_) => Self::Null,
             Answer::WrongType => Self::wrong_type(),
+        }
+    }
+}
+
+impl From<SiblingsReply> for RespReply {
+    fn from(reply: SiblingsReply) -> Self {
+        match reply {
+            SiblingsReply::Values(context, values) => {
+                let context = Self::Bulk(context.to_string().into());
+                Self::Array(std::iter::once(context).chain(values.into_iter().map(Self::Bulk)).collect())
+            }
+            SiblingsReply::Written => Self::OK,
         }
     }
 }

@@ -4,6 +4,9 @@ use bytes::Bytes;
 
 use crate::command::{Command, Condition, Query, parse_integer};
 use crate::raft::message::MemberRequest;
+use crate::ring::copies::Write;
+use crate::ring::message::SiblingsRequest;
+use crate::ring::vector::VersionVector;
 use crate::sharded::slots::{SLOTS, SlotSet};
 
 const VALUE_BYTES_MAX: usize = 1 << 20;
@@ -28,6 +31,8 @@ pub enum Request {
     Cluster(ClusterRequest),
     /// Concerns the members.
     Members(MemberRequest),
+    /// Concerns values that were written without knowledge of each other.
+    Siblings(SiblingsRequest),
     /// Ends the connection.
     End(End),
 }
@@ -156,6 +161,9 @@ pub enum RequestError {
     /// A key or value above the limit.
     #[error("ERR a key or value is longer than {VALUE_BYTES_MAX} bytes")]
     TooLong,
+    /// The context of a write is none.
+    #[error("ERR the context is not one that RING.GET returned; \"\" says that no value was seen")]
+    Context,
     /// No such subcommand.
     #[error("ERR unknown subcommand '{given}' of {command}")]
     Subcommand {
@@ -324,6 +332,16 @@ impl Request {
                 arity(!args.is_empty())?;
                 members(&args).map(Self::Members)
             }
+            b"ring.get" => {
+                arity(args.len() == 1)?;
+                Ok(Self::Siblings(SiblingsRequest::Get(args[0].clone())))
+            }
+            b"ring.set" | b"ring.del" => {
+                let value = (name == b"ring.set").then(|| args.get(2).cloned());
+                arity(args.len() == if value.is_some() { 3 } else { 2 })?;
+                let write = Write { value: value.flatten(), context: context(&args[1])? };
+                Ok(Self::Siblings(SiblingsRequest::Write(args[0].clone(), write)))
+            }
             b"client" => {
                 arity(!args.is_empty())?;
                 let known = [
@@ -367,6 +385,10 @@ fn subcommand(
         given: String::from_utf8_lossy(given).into_owned(),
         command,
     })
+}
+
+fn context(text: &[u8]) -> Result<VersionVector, RequestError> {
+    std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or(RequestError::Context)
 }
 
 fn slot(text: &[u8]) -> Result<u16, RequestError> {
@@ -479,6 +501,12 @@ mod tests {
             ("LRANGE l 0 end", "ERR value is not an integer or out of range"),
             ("EXEC now", "ERR wrong number of arguments for 'exec' command"),
             ("LPUSH l a b", "ERR unknown command 'LPUSH', with args beginning with: 'l' 'a' 'b' "),
+            ("RING.GET", "ERR wrong number of arguments for 'ring.get' command"),
+            ("RING.DEL k 0.1.1=1 v", "ERR wrong number of arguments for 'ring.del' command"),
+            (
+                "RING.SET k seen v",
+                "ERR the context is not one that RING.GET returned; \"\" says that no value was seen",
+            ),
             ("SELECT 1", "ERR DB index is out of range"),
             ("HELLO 4", "NOPROTO unsupported protocol version"),
         ] {

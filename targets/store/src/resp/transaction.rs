@@ -55,7 +55,11 @@ impl Queue {
                 Queued::Step(Step::Write(command), condition)
             }
             Request::Read(query) => Queued::Step(Step::Read(query), None),
-            Request::Transaction(_) | Request::Cluster(_) | Request::Members(_) | Request::End(_) => {
+            Request::Transaction(_)
+            | Request::Cluster(_)
+            | Request::Members(_)
+            | Request::Siblings(_)
+            | Request::End(_) => {
                 return self.refuse("ERR Command not allowed inside a transaction".into());
             }
             Request::Session(session) => Queued::Session(session),

@@ -1,31 +1,35 @@
 //! Clients' reads and writes, coordinated by the node that they reached.
 //!
-//! A write that fails before its value was sent certainly was not executed: it had only asked for versions. Afterwards a
+//! A write that fails before its value was sent certainly was not executed: at most it had asked for versions. Afterwards a
 //! single copy may reach the others by and by.
 
 use bytes::Bytes;
+use duress_consensus::peer::CallError;
 use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
-use super::copies::{Keep, Versioned};
-use super::message::{Request, Response};
+use super::copies::{Keep, Write};
+use super::message::{Request, Response, SiblingsReply, SiblingsRequest};
 use super::placement::Member;
 use super::quorum::{Part, too_few};
 use super::upkeep::Repair;
+use super::vector::VersionVector;
+use super::versioned::Versioned;
 use crate::bug::Bug;
 use crate::command::{Answer, Command, Condition, Query, Reply};
-use crate::config::ReadRepair;
+use crate::config::{Conflict, ReadRepair};
 use crate::outcome::{Failure, NotExecuted, Refused, Unknown};
 
 /// The copies of a key that a read quorum holds.
 struct Heard {
-    newest: Option<Versioned>,
-    /// The nodes that answered, and whether each has the newest.
+    /// All of them, merged.
+    merged: Option<Versioned>,
+    /// The nodes that answered, and whether each has all of that.
     nodes: Vec<(Member, bool)>,
 }
 
 impl Heard {
-    /// Returns the nodes that have the newest, or those that do not.
+    /// Returns the nodes that have all of it, or those that do not.
     fn nodes(&self, have_it: bool) -> Vec<Member> {
         self.nodes.iter().filter(|(_, has)| *has == have_it).map(|(node, _)| *node).collect()
     }
@@ -42,6 +46,10 @@ impl Part {
         };
         if !commands.iter().all(possible) {
             return Err(Refused::NeedsConsensus.into());
+        }
+        let deletes = |command: &Command| matches!(command, Command::Delete { .. });
+        if self.options.conflict == Conflict::Siblings && commands.iter().any(deletes) {
+            return Err(Refused::DeletesUnseen.into());
         }
         let mut replies = Vec::with_capacity(commands.len());
         for command in commands {
@@ -69,20 +77,92 @@ impl Part {
         Ok(Reply::Integer(deleted))
     }
 
-    /// Gives a key a value, or a tombstone; returns whether it had a value.
+    /// Gives a key a value, or a tombstone; returns whether it had a value, as far as it matters to a tombstone.
     async fn write(&self, key: Bytes, value: Option<Bytes>, deadline: Instant) -> Result<bool, Failure> {
         self.activity.writes.add(1);
+        if self.options.conflict == Conflict::Siblings {
+            let unseeing = Write { value, context: VersionVector::default() };
+            return self.write_beside(&key, &unseeing, deadline).await.map(|()| false);
+        }
         let Some(heard) = self.hear(&key, deadline).await else {
             return Err(NotExecuted::TooFewOwners.into());
         };
-        let had = heard.newest.as_ref().is_some_and(|newest| newest.value.is_some());
-        let version = match self.bug {
-            Some(Bug::LwwByClock) => self.versions.at(self.clock_ns()),
-            _ => self.versions.after(heard.newest.map(|newest| newest.version)),
+        let had = heard.merged.as_ref().is_some_and(|copy| !copy.values().is_empty());
+        let version = match (self.bug, heard.merged) {
+            (Some(Bug::LwwByClock), _) => self.versions.at(self.clock_ns()),
+            (_, Some(Versioned::Last(version, _))) => self.versions.after(Some(version)),
+            (_, Some(Versioned::Siblings(_)) | None) => self.versions.after(None),
         };
-        self.spread(&key, &Versioned { version, value }, &[], Keep::Own, self.write_quorum(), deadline)
-            .await?;
+        let copy = Versioned::Last(version, value);
+        self.spread(&key, &copy, &[], Keep::Own, self.write_quorum(), deadline).await?;
         Ok(had)
+    }
+
+    /// Has one node execute a write in place of what its client had seen, and the others merge what that makes.
+    ///
+    /// The node is the first that can be reached: this one if it is an owner, another owner, or, with `sloppy=on`, a node that
+    /// stands in. A request that may have arrived is not sent to a second one, which would make another version of it.
+    async fn write_beside(&self, key: &Bytes, write: &Write, deadline: Instant) -> Result<(), Failure> {
+        let (owners, others) = self.ring.preference(key).split_at(self.ring.copies());
+        let mut nodes: Vec<(Member, Keep)> = owners.iter().map(|owner| (*owner, Keep::Own)).collect();
+        nodes.sort_by_key(|(owner, _)| *owner != self.me);
+        let stand_ins = others.iter().filter(|_| self.options.sloppy);
+        nodes.extend(stand_ins.map(|node| (*node, Keep::Hint(owners[0]))));
+        for (node, keep) in nodes {
+            let request = Request::Write { key: key.clone(), write: write.clone(), keep };
+            match self.call(node, &request, deadline).await {
+                Ok(Response::Written(copy)) => {
+                    let lack_it = owners.iter().copied().filter(|owner| *owner != node).collect();
+                    return match self.write_quorum() - 1 {
+                        0 => {
+                            let repair = Repair { key: key.clone(), copy, nodes: lack_it };
+                            // If many wait already, anti-entropy will do it.
+                            self.repairs.try_send(repair).ok();
+                            Ok(())
+                        }
+                        // The value is on a disk.
+                        need => self
+                            .spread(key, &copy, &[node], Keep::Own, need, deadline)
+                            .await
+                            .map_err(|_| Unknown::TooFewOwners.into()),
+                    };
+                }
+                Ok(Response::TooManyValues) => return Err(Refused::TooManyValues.into()),
+                Err(CallError::NotSent) => {}
+                Ok(_) | Err(_) => return Err(Unknown::TooFewOwners.into()),
+            }
+        }
+        Err(NotExecuted::TooFewOwners.into())
+    }
+
+    /// Answers a client's request that is about siblings. Where versions decide there are none, and nothing that a client has seen
+    /// matters.
+    ///
+    /// # Errors
+    /// See [`crate::outcome`].
+    pub async fn siblings(
+        &self,
+        request: SiblingsRequest,
+        deadline: Instant,
+    ) -> Result<SiblingsReply, Failure> {
+        match request {
+            SiblingsRequest::Get(key) => {
+                let copy = self.read_copy(key, deadline).await?;
+                let values = copy.iter().flat_map(Versioned::values).cloned().collect();
+                let context = copy.as_ref().map_or_else(VersionVector::default, Versioned::context);
+                Ok(SiblingsReply::Values(context, values))
+            }
+            SiblingsRequest::Write(key, write) => {
+                match self.options.conflict {
+                    Conflict::Lww => drop(self.write(key, write.value, deadline).await?),
+                    Conflict::Siblings => {
+                        self.activity.writes.add(1);
+                        self.write_beside(&key, &write, deadline).await?;
+                    }
+                }
+                Ok(SiblingsReply::Written)
+            }
+        }
     }
 
     fn clock_ns(&self) -> u64 {
@@ -97,12 +177,23 @@ impl Part {
     pub async fn read_all(&self, queries: Vec<Query>, deadline: Instant) -> Result<Vec<Answer>, Failure> {
         let mut answers = Vec::with_capacity(queries.len());
         for query in queries {
-            let many = |keys: Vec<Bytes>| try_join_all(keys.into_iter().map(|key| self.read(key, deadline)));
+            let many =
+                |keys: Vec<Bytes>| try_join_all(keys.into_iter().map(|key| self.read_copy(key, deadline)));
+            let only = |copies: Vec<Option<Versioned>>| copies.into_iter().map(only_value).collect();
             answers.push(match query {
-                Query::Get(key) => Answer::Value(self.read(key, deadline).await?),
-                Query::GetMany(keys) => Answer::Values(many(keys).await?),
+                Query::Get(key) => {
+                    let value = only_value(self.read_copy(key, deadline).await?);
+                    value.map_or_else(Answer::Failed, Answer::Value)
+                }
+                Query::GetMany(keys) => {
+                    let values: Result<_, Failure> = only(many(keys).await?);
+                    values.map_or_else(Answer::Failed, Answer::Values)
+                }
                 Query::CountPresent(keys) => {
-                    Answer::Count(many(keys).await?.iter().filter(|value| value.is_some()).count() as u64)
+                    let present = |copy: &&Option<Versioned>| {
+                        copy.as_ref().is_some_and(|copy| !copy.values().is_empty())
+                    };
+                    Answer::Count(many(keys).await?.iter().filter(present).count() as u64)
                 }
                 _ => {
                     return Err(Refused::NeedsConsensus.into());
@@ -112,30 +203,30 @@ impl Part {
         Ok(answers)
     }
 
-    /// Returns the value of a key.
-    async fn read(&self, key: Bytes, deadline: Instant) -> Result<Option<Bytes>, Failure> {
+    /// Returns what a read quorum has of a key.
+    async fn read_copy(&self, key: Bytes, deadline: Instant) -> Result<Option<Versioned>, Failure> {
         self.activity.reads.add(1);
         let Some(heard) = self.hear(&key, deadline).await else {
             return Err(NotExecuted::TooFewOwners.into());
         };
         // Every node holds the state from before the first write.
-        let Some(newest) = &heard.newest else { return Ok(None) };
+        let Some(copy) = &heard.merged else { return Ok(None) };
         let (have_it, lack_it) = (heard.nodes(true), heard.nodes(false));
         match self.options.read_repair {
             ReadRepair::Sync if have_it.len() < self.write_quorum() => {
                 self.activity.repairs.add(1);
                 let need = self.write_quorum() - have_it.len();
-                self.spread(&key, newest, &have_it, Keep::Repair, need, deadline).await?;
+                self.spread(&key, copy, &have_it, Keep::Repair, need, deadline).await?;
             }
             ReadRepair::Sync | ReadRepair::Async if !lack_it.is_empty() => {
                 self.activity.repairs.add(1);
-                let repair = Repair { key, copy: newest.clone(), nodes: lack_it };
+                let repair = Repair { key, copy: copy.clone(), nodes: lack_it };
                 // If many wait already, anti-entropy will do it.
                 self.repairs.try_send(repair).ok();
             }
             ReadRepair::Sync | ReadRepair::Async | ReadRepair::Off => {}
         }
-        Ok(heard.newest.and_then(|newest| newest.value))
+        Ok(heard.merged)
     }
 
     /// Asks a read quorum for its copies of a key; `None` if too few answer.
@@ -150,11 +241,9 @@ impl Part {
         if held.len() < need {
             return None;
         }
-        let version = |held: &Option<Versioned>| held.as_ref().map(|copy| copy.version);
-        let newest = held.iter().max_by_key(|(_, held)| version(held)).and_then(|(_, held)| held.clone());
-        let has = |held: &Option<Versioned>| version(held) == version(&newest);
-        let nodes = held.iter().map(|(node, held)| (*node, has(held))).collect();
-        Some(Heard { newest, nodes })
+        let merged = Versioned::merge_all(held.iter().filter_map(|(_, held)| held.as_ref()));
+        let nodes = held.iter().map(|(node, held)| (*node, *held == merged)).collect();
+        Some(Heard { merged, nodes })
     }
 
     /// Sends a copy to the owners of its key but those in `except`, until `need` of them have it on disk.
@@ -178,6 +267,15 @@ impl Part {
             return Ok(());
         }
         Err(too_few(stored.may_have_reached || !stored.answers.is_empty()))
+    }
+}
+
+/// Returns the value of a key for a client that expects one at most.
+fn only_value(copy: Option<Versioned>) -> Result<Option<Bytes>, Failure> {
+    match copy.iter().flat_map(Versioned::values).collect::<Vec<_>>()[..] {
+        [] => Ok(None),
+        [value] => Ok(Some(value.clone())),
+        _ => Err(Refused::Siblings.into()),
     }
 }
 

@@ -1,13 +1,13 @@
-//! Digests of keys and versions in a tree, from which two nodes find what differs between them.
+//! Digests of keys and stamps in a tree, from which two nodes find what differs between them.
 //!
 //! Merkle, "A digital signature based on a conventional encryption function" (CRYPTO 1987); as Dynamo uses it. A leaf has the
 //! keys whose places begin with its number. Two trees are compared from the root; only what differs is descended into.
-//! A version stands for its value, since none is given out twice. A tree is made anew for each comparison, in time O(keys).
+//! Stamps stand for values, since no version is given out twice. A tree is made anew for each comparison, in time O(keys).
 
 use bytes::Bytes;
+use serde::Serialize;
 
 use super::placement::place;
-use super::version::Version;
 
 /// The bits by which a level is finer than the one above.
 const BITS: usize = 4;
@@ -22,13 +22,13 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Returns the tree of some keys, which are in order.
-    pub fn of<'a>(keys: impl Iterator<Item = (&'a Bytes, Version)>) -> Self {
+    /// Returns the tree of some keys and their stamps, in order of key.
+    pub fn of<'a>(keys: impl Iterator<Item = (&'a Bytes, impl Serialize)>) -> Self {
         let mut leaves = vec![0_u64; 1 << (BITS * LEAVES)];
-        for (key, version) in keys {
-            let encoded = postcard::to_stdvec(&version).expect("numbers can be encoded");
+        for (key, stamp) in keys {
+            let encoded = postcard::to_stdvec(&stamp).expect("numbers can be encoded");
             let digest = &mut leaves[leaf(key)];
-            // A key's length keeps it apart from the version.
+            // A key's length keeps it apart from the stamp.
             let length = (key.len() as u64).to_be_bytes();
             *digest = place(&[&digest.to_be_bytes()[..], &length, key, &encoded].concat());
         }
@@ -76,7 +76,7 @@ mod tests {
 
     use super::*;
     use crate::ring::placement::Member;
-    use crate::ring::version::Versions;
+    use crate::ring::version::{Version, Versions};
 
     fn tree(keys: &BTreeMap<Bytes, Version>) -> Tree {
         Tree::of(keys.iter().map(|(key, version)| (key, *version)))
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn places_that_do_not_exist_differ_and_have_no_digest() {
-        let empty = Tree::of(std::iter::empty());
+        let empty = tree(&BTreeMap::new());
         assert_eq!(empty.digests(9, &[0]), []);
         assert_eq!(empty.digests(0, &[1, 0]), [(0, 0)]);
         assert_eq!(empty.differing(9, &[(0, 0)]), [0]);

@@ -7,15 +7,21 @@
 //! returns less: the register of Attiya, Bar-Noy and Dolev ("Sharing memory robustly in message-passing systems", J. ACM
 //! 1995), for several writers as Lynch and Shvartsman have it ("Robust emulation of shared memory using dynamic
 //! quorum-acknowledged broadcasts", FTCS 1997). The rest is as in "Dynamo: Amazon's highly available key-value store" (SOSP
-//! 2007), without its siblings: of two writes of a key the higher version wins. A deleted key keeps a tombstone for ever.
+//! 2007). A deleted key keeps a tombstone for ever.
+//!
+//! So it is with `conflict=lww`: of two writes of a key the higher version wins. With `conflict=siblings` no versions are asked for.
+//! One owner executes a write on its copy, in place of what the client says it has seen, and the copy that this makes goes to the
+//! others, each of which merges it with its own. Writes that had not seen each other leave values side by side.
 //!
 //! - [`placement`]: the owners of a key.
 //! - [`version`]: versions of keys, none of which is given out twice.
+//! - [`vector`] and [`siblings`]: version vectors, and the values of a key that were written without knowledge of each other.
+//! - [`versioned`]: a copy of a key, and what becomes of two of them.
 //! - [`copies`]: a node's copies and hints, in memory and on disk.
 //! - [`message`]: the messages between nodes.
 //! - [`quorum`]: asks the owners of a key, or stands-in, until enough have answered.
 //! - [`coordinator`]: clients' reads and writes.
-//! - [`merkle`]: digests of keys and versions, from which two nodes find what differs between them.
+//! - [`merkle`]: digests of keys and stamps, from which two nodes find what differs between them.
 //! - [`upkeep`]: the tasks by which copies converge: repair, hinted hand-off, and anti-entropy.
 //! - [`activity`]: counters of all this, for `INFO`.
 //! - [`node`]: all of it together.
@@ -28,7 +34,10 @@ pub mod message;
 pub mod node;
 pub mod placement;
 pub mod quorum;
+pub mod siblings;
 pub mod upkeep;
+pub mod vector;
 pub mod version;
+pub mod versioned;
 
 pub use node::RingNode;

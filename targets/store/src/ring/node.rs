@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::activity::Activity;
 use super::copies::Copies;
+use super::message::{SiblingsReply, SiblingsRequest};
 use super::placement::{Member, Ring};
 use super::quorum::Part;
 use super::upkeep::{REPAIRS_MAX, anti_entropy, hand_off, repair};
@@ -99,15 +100,25 @@ impl RingNode {
         self.part.read_all(queries, self.deadline()).await
     }
 
+    /// Answers a client's request that is about siblings.
+    ///
+    /// # Errors
+    /// See [`crate::outcome`].
+    pub async fn siblings(&self, request: SiblingsRequest) -> Result<SiblingsReply, Failure> {
+        self.part.siblings(request, self.deadline()).await
+    }
+
     /// Returns the status of this node, as it knows it without asking another node.
     pub fn status(&self) -> Status {
         let part = &self.part;
-        let keys = part.copies.look(|own| own.values().filter(|copy| copy.value.is_some()).count());
+        let keys = part.copies.look(|own| own.values().filter(|copy| !copy.values().is_empty()).count());
+        let siblings = part.copies.look(|own| own.values().filter(|copy| copy.values().len() > 1).count());
         let connected = part.links.values().filter(|link| link.is_connected()).count();
         let mut fields = vec![
             ("copies", part.ring.copies().to_string()),
             ("read_quorum", part.read_quorum().to_string()),
             ("write_quorum", part.write_quorum().to_string()),
+            ("keys_with_siblings", siblings.to_string()),
             ("peers_connected", connected.to_string()),
             ("hints_pending", part.copies.hints_count().to_string()),
         ];
@@ -124,10 +135,14 @@ impl RingNode {
             mine.map(|owners| (owners, Vec::new())).collect();
         part.copies.look(|own| {
             for (key, copy) in own {
-                let Some(value) = &copy.value else { continue };
+                let value = match copy.values()[..] {
+                    [] => continue,
+                    [value] => Value::String(value.clone()),
+                    ref values => Value::List(values.iter().map(|value| (*value).clone()).collect()),
+                };
                 let mut owners = part.ring.owners(key).to_vec();
                 owners.sort_unstable();
-                by_owners.entry(owners).or_default().push((key.clone(), Value::String(value.clone())));
+                by_owners.entry(owners).or_default().push((key.clone(), value));
             }
         });
         let named = |owners: Vec<Member>| {

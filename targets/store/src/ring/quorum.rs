@@ -104,7 +104,8 @@ impl Part {
     ) -> Answers {
         let mut answers = Answers::default();
         let (owners, others) = self.ring.preference(key).split_at(self.ring.copies());
-        let mut stand_ins = others.iter().filter(|_| self.options.sloppy).copied();
+        let mut stand_ins =
+            others.iter().filter(|node| self.options.sloppy && !except.contains(node)).copied();
         let ask = |to: Member, owner: Member| {
             let request = request(Some(owner).filter(|owner| *owner != to));
             async move { (to, owner, self.call(to, &request, deadline).await) }
@@ -128,7 +129,21 @@ impl Part {
     /// Answers a request of a node.
     pub async fn answer(&self, request: Request) -> Response {
         match request {
-            Request::Fetch(key) => Response::Fetched(self.copies.newest(&key)),
+            Request::Fetch(key) => Response::Fetched(self.copies.merged(&key)),
+            Request::Write { key, write, keep } => {
+                if let Keep::Hint(_) = keep {
+                    self.activity.hints_taken.add(1);
+                }
+                let actor = match self.bug {
+                    Some(Bug::ActorReused) => self.versions.node_as_actor(),
+                    _ => self.versions.actor(),
+                };
+                match self.copies.write(keep, key, write, actor).await {
+                    Ok(Some(copy)) => Response::Written(copy),
+                    Ok(None) => Response::TooManyValues,
+                    Err(error) => self.failed(error),
+                }
+            }
             Request::Store { copies, keep } => {
                 if let Keep::Hint(_) = keep {
                     self.activity.hints_taken.add(copies.len());
@@ -141,7 +156,7 @@ impl Part {
             Request::Compare { asker, level, digests } => {
                 Response::Differ(self.tree(asker).differing(level, &digests))
             }
-            Request::Exchange { asker, leaves, versions } => self.exchange(asker, &leaves, versions),
+            Request::Exchange { asker, leaves, stamps } => self.exchange(asker, &leaves, stamps),
         }
     }
 
@@ -164,8 +179,8 @@ impl Part {
         self.copies.look(|own| {
             let shared = own
                 .iter()
-                .filter(|(key, copy)| self.shares(key, other) && !(live_only && copy.value.is_none()));
-            Tree::of(shared.map(|(key, copy)| (key, copy.version)))
+                .filter(|(key, copy)| self.shares(key, other) && !(live_only && copy.values().is_empty()));
+            Tree::of(shared.map(|(key, copy)| (key, copy.stamp())))
         })
     }
 }

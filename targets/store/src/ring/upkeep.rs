@@ -1,6 +1,6 @@
 //! The tasks by which copies converge: repair after reads, hinted hand-off, and anti-entropy.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use duress_consensus::disk::DiskError;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::copies::{Keep, Versioned};
+use super::copies::Keep;
 use super::merkle::{LEAVES, below, leaf};
 use super::message::{Request, Response};
 use super::placement::Member;
 use super::quorum::Part;
-use super::version::Version;
+use super::versioned::{Stamp, Versioned};
 use crate::bug::Bug;
 
 /// Repairs that may wait.
@@ -34,7 +34,7 @@ const BYTES_MAX: usize = 8 << 20;
 pub struct Repair {
     /// The key.
     pub key: Bytes,
-    /// The newest copy that was read.
+    /// The copy that was read.
     pub copy: Versioned,
     /// The nodes.
     pub nodes: Vec<Member>,
@@ -59,8 +59,8 @@ pub async fn hand_off(part: Arc<Part>) {
         ticks.tick().await;
         for (owner, hints) in part.copies.hints(HINTS_MAX) {
             let hints = at_most(hints);
-            let given: Vec<(Bytes, Version)> =
-                hints.iter().map(|(key, copy)| (key.clone(), copy.version)).collect();
+            let given: Vec<(Bytes, Stamp)> =
+                hints.iter().map(|(key, copy)| (key.clone(), copy.stamp())).collect();
             let request = Request::Store { copies: hints, keep: Keep::Own };
             if let Ok(Response::Stored) = part.call(owner, &request, Instant::now() + ANSWER_MAX).await {
                 part.activity.hints_delivered.add(given.len());
@@ -101,7 +101,7 @@ impl Part {
             let request = Request::Exchange {
                 asker: self.me,
                 leaves: leaves.to_vec(),
-                versions: self.versions_in(peer, leaves),
+                stamps: self.stamps_in(peer, leaves),
             };
             let answer = self.call(peer, &request, Instant::now() + ANSWER_MAX).await;
             let Ok(Response::Exchanged { newer, wanted }) = answer else { return Ok(()) };
@@ -146,26 +146,26 @@ impl Part {
         Some(places)
     }
 
-    /// Returns the versions of the keys in some leaves that this node holds and both own.
-    fn versions_in(&self, peer: Member, leaves: &[usize]) -> Vec<(Bytes, Version)> {
+    /// Returns the stamps of the keys in some leaves that this node holds and both own.
+    fn stamps_in(&self, peer: Member, leaves: &[usize]) -> BTreeMap<Bytes, Stamp> {
         let leaves: BTreeSet<usize> = leaves.iter().copied().collect();
         self.copies.look(|own| {
             let there = own.iter().filter(|(key, _)| leaves.contains(&leaf(key)) && self.shares(key, peer));
-            there.map(|(key, copy)| (key.clone(), copy.version)).collect()
+            there.map(|(key, copy)| (key.clone(), copy.stamp())).collect()
         })
     }
 
     /// Answers [`Request::Exchange`].
-    pub fn exchange(&self, asker: Member, leaves: &[usize], theirs: Vec<(Bytes, Version)>) -> Response {
-        let ours = self.versions_in(asker, leaves).into_iter().collect::<std::collections::BTreeMap<_, _>>();
-        let theirs: std::collections::BTreeMap<Bytes, Version> = theirs.into_iter().collect();
-        let newer = ours.iter().filter(|(key, version)| theirs.get(*key) < Some(version)).map(|(key, _)| key);
+    pub fn exchange(&self, asker: Member, leaves: &[usize], theirs: BTreeMap<Bytes, Stamp>) -> Response {
+        let ours = self.stamps_in(asker, leaves);
+        let lacks = |held: Option<&Stamp>, other: &Stamp| held.is_none_or(|held| !held.covers(other));
+        let newer = ours.iter().filter(|(key, stamp)| lacks(theirs.get(*key), stamp)).map(|(key, _)| key);
         let newer = self.copies.look(|own| {
             newer.filter_map(|key| Some((key.clone(), own.get(key)?.clone()))).collect::<Vec<_>>()
         });
         let wanted = theirs
             .iter()
-            .filter(|(key, version)| ours.get(*key) < Some(version) && self.shares(key, asker))
+            .filter(|(key, stamp)| lacks(ours.get(*key), stamp) && self.shares(key, asker))
             .map(|(key, _)| key.clone());
         Response::Exchanged { newer: at_most(newer), wanted: wanted.collect() }
     }
@@ -174,9 +174,9 @@ impl Part {
     async fn forget_deleted(&self, peer: Member, differing: &[usize]) -> Result<(), DiskError> {
         let deleted = self.copies.look(|own| {
             let there = own.iter().filter(|(key, copy)| {
-                copy.value.is_none() && !differing.contains(&leaf(key)) && self.shares(key, peer)
+                copy.values().is_empty() && !differing.contains(&leaf(key)) && self.shares(key, peer)
             });
-            there.map(|(key, copy)| (key.clone(), copy.version)).collect()
+            there.map(|(key, copy)| (key.clone(), copy.stamp())).collect()
         });
         self.copies.forget_tombstones(deleted).await
     }
@@ -186,7 +186,7 @@ impl Part {
 fn at_most(mut copies: Vec<(Bytes, Versioned)>) -> Vec<(Bytes, Versioned)> {
     let mut bytes = 0;
     let fits = copies.iter().position(|(key, copy)| {
-        bytes += key.len() + copy.value.as_ref().map_or(0, Bytes::len);
+        bytes += key.len() + copy.size();
         bytes > BYTES_MAX
     });
     copies.truncate(fits.unwrap_or(copies.len()).max(1));

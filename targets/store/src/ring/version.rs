@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 
 use super::placement::Member;
+use super::vector::Actor;
 
 /// The version of a key. The greater one wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -34,6 +35,17 @@ impl Versions {
     /// Returns the versions of a node that has started so many times, durably counted.
     pub fn new(node: Member, start: u64) -> Self {
         Self { node, start, number: AtomicU64::new(0) }
+    }
+
+    /// Returns an actor that was never given out before.
+    pub fn actor(&self) -> Actor {
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        Actor { node: self.node, start: self.start, number }
+    }
+
+    /// The bug `actor-reused`: returns the same actor each time, whatever this node has forgotten.
+    pub fn node_as_actor(&self) -> Actor {
+        Actor { node: self.node, start: 0, number: 0 }
     }
 
     /// Returns a version greater than `seen`, which was never given out before.

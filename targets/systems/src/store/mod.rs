@@ -6,6 +6,7 @@ mod counter_client;
 mod job_client;
 mod lock_client;
 mod membership;
+mod merged_set_client;
 mod promotion;
 mod quorums;
 mod session;
@@ -57,6 +58,8 @@ pub struct Store {
     description: Description,
     /// Of the mode `ring`.
     ring: Description,
+    /// Of the mode `ring` where values are kept side by side.
+    siblings: Description,
     /// Of the mode `primary` where acknowledged writes may be lost.
     losing: Description,
 }
@@ -93,9 +96,10 @@ impl Store {
             subject: Subject { executable, subcommand: "store", client_port: 6379, peer_port: 7379 },
             ring: Description {
                 lacks: vec!["cas".to_owned()],
-                vocabularies: ["register", "job"].map(str::to_owned).to_vec(),
+                vocabularies: ["register", "job", "set"].map(str::to_owned).to_vec(),
                 ..description.clone()
             },
+            siblings: Description { vocabularies: vec!["set".to_owned()], ..description.clone() },
             losing: Description { vocabularies: LOSING.map(str::to_owned).to_vec(), ..description.clone() },
             description,
         }
@@ -109,6 +113,7 @@ impl System for Store {
 
     fn description_in(&self, settings: &Settings, nodes: usize) -> &Description {
         match settings.mode.as_str() {
+            "ring" if Quorums::of(settings, nodes).is_ok_and(Quorums::keeps_siblings) => &self.siblings,
             "ring" => &self.ring,
             "primary" if Promotion::of(settings, nodes).is_ok_and(Promotion::loses_writes) => &self.losing,
             _ => &self.description,
@@ -145,7 +150,10 @@ impl System for Store {
         let tag = if settings.mode == "sharded" { "{txn}" } else { "" };
         let address: Addresses = Arc::new(move |node: &NodeId| nodes.address(node, port));
         let clients = match reads {
-            Reads::Quorums(_) => clients_of_single_keys(&address),
+            Reads::Quorums(quorums) => of_merged_sets(
+                if quorums.keeps_siblings() { Clients::default() } else { clients_of_single_keys(&address) },
+                address,
+            ),
             Reads::Copies(promotion) if promotion.loses_writes() => {
                 of_all_transactions(of_locks(clients_of_single_keys(&address), &address), &address, tag)
             }
@@ -193,6 +201,13 @@ fn of_locks(clients: Clients, address: &Addresses) -> Clients {
     clients.with::<FencedMutex>(move |seat| {
         let to = address(&seat.node)?;
         Ok(Box::new(lock_client::LockClient::new(seat, to)))
+    })
+}
+
+fn of_merged_sets(clients: Clients, address: Addresses) -> Clients {
+    clients.with::<Set>(move |seat| {
+        let to = address(&seat.node)?;
+        Ok(Box::new(merged_set_client::MergedSetClient::new(seat, to)))
     })
 }
 
@@ -322,7 +337,7 @@ impl Deployment for StoreCluster {
     fn promise(&self, workload: &str) -> Promise {
         match (self.reads, TRANSACTIONS.contains(&workload)) {
             // All its clients are about single keys.
-            (Reads::Quorums(quorums), _) => quorums.promise(),
+            (Reads::Quorums(quorums), _) => quorums.promise(workload),
             (Reads::Copies(promotion), _) => promotion.promise(workload),
             (Reads::Latest | Reads::ByLease(_), false) => Promise::LINEARIZABLE,
             (Reads::OwnCopy { .. }, false) => Promise::STALE_READS,

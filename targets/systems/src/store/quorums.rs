@@ -21,6 +21,7 @@ pub(super) struct Quorums {
     w: usize,
     repair: ReadRepair,
     sloppy: Sloppy,
+    conflict: Conflict,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -36,6 +37,13 @@ enum ReadRepair {
 enum Sloppy {
     On,
     Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Conflict {
+    Lww,
+    Siblings,
 }
 
 impl Quorums {
@@ -61,6 +69,7 @@ impl Quorums {
             w: quorum("w")?,
             repair: settings.word("read_repair")?,
             sloppy: settings.word("sloppy")?,
+            conflict: settings.word("conflict")?,
         })
     }
 
@@ -78,14 +87,24 @@ impl Quorums {
         TimeOuts { election: silence, session: Some(request), ..TimeOuts::default() }
     }
 
-    /// Returns the promise about registers.
+    /// Whether values that were written without knowledge of each other are kept side by side.
+    pub(super) fn keeps_siblings(self) -> bool {
+        self.conflict == Conflict::Siblings
+    }
+
+    /// Returns the promise about the answers to the workload of this name.
     ///
     /// If read and write quorums meet, each write has a higher version than all writes that had been acknowledged when it
     /// began, and each read sees a version at least as high as theirs: MWR-weak, which [`Freshness::Regular`] is. A read
     /// that returns only what a write quorum has also leaves it for later reads. Otherwise a write may get a lower
     /// version than one that had been acknowledged, and lose against it.
-    pub(super) fn promise(self) -> Promise {
+    ///
+    /// A set is a value that clients read and write back: of two that do so at once, one loses, whatever the quorums, unless both
+    /// values are kept. Then copies come to have every element, in any order.
+    pub(super) fn promise(self, workload: &str) -> Promise {
         match (self.r + self.w > self.n && self.sloppy == Sloppy::Off, self.repair) {
+            _ if workload == "set" && self.keeps_siblings() => Promise::EVENTUAL,
+            _ if workload == "set" || self.keeps_siblings() => Promise::Freshness(Freshness::Written),
             (true, ReadRepair::Sync) => Promise::LINEARIZABLE,
             (true, ReadRepair::Async | ReadRepair::Off) => Promise::Freshness(Freshness::Regular),
             (false, _) => Promise::EVENTUAL,

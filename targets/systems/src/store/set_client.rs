@@ -87,13 +87,15 @@ impl Client<Set> for SetClient {
     }
 }
 
-fn elements(value: &[u8]) -> Result<Vec<Scalar>, RequestError> {
+/// Returns the elements of a set that is stored as `value`.
+pub(super) fn elements(value: &[u8]) -> Result<Vec<Scalar>, RequestError> {
     serde_json::from_slice(value).map_err(|cause| {
         RequestError::open(CauseKind::Unreadable, format!("a value that is not an array: {cause}"))
     })
 }
 
-fn array(elements: &[Scalar]) -> Result<Vec<u8>, RequestError> {
+/// Returns the value that a set of these elements is stored as.
+pub(super) fn array(elements: &[Scalar]) -> Result<Vec<u8>, RequestError> {
     serde_json::to_vec(elements)
         .map_err(|cause| RequestError::definite(CauseKind::Rejected, format!("encoding the set: {cause}")))
 }
