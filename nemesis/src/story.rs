@@ -16,12 +16,12 @@ use crate::packet::PacketEffect;
 use crate::partition::{Cut, PartitionShape};
 use crate::role::{self, Role};
 use crate::schedule::{Act, Band, MixOptions, Timing, Trigger};
-use crate::selector::{Selector, Targets};
+use crate::selector::{Relation, Selector, Targets};
 use crate::trigger::Event;
 use crate::variant::Kind;
 
 /// The probability that a story about a leader is about a node with one of the target's own roles, if it has any.
-const OF_ROLES: f64 = 0.25;
+const OF_ROLES: f64 = 0.5;
 /// The overlap of two consecutive rolling isolations, in milliseconds.
 const HANDOVER_MS: u64 = 150;
 
@@ -53,11 +53,13 @@ pub enum Story {
     ClockStep,
     /// Each leader is cut off just before the previous one returns.
     RollingLeader,
+    /// Leaders follow each other while a follower is held back: only the second one has what the first wrote last.
+    Succession,
 }
 
 impl Story {
     /// Every story, in the order of the documentation.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Laggard,
         Self::Handover,
         Self::Again,
@@ -69,6 +71,7 @@ impl Story {
         Self::SlowReplica,
         Self::ClockStep,
         Self::RollingLeader,
+        Self::Succession,
     ];
 
     /// Returns the name on the command line.
@@ -120,6 +123,10 @@ impl Story {
             Self::RollingLeader => {
                 ["rolling-leader", "each leader is cut off just before the previous one returns"]
             }
+            Self::Succession => [
+                "succession",
+                "a follower is held back, the leader is killed briefly, and then its successor is struck, before the follower has caught up",
+            ],
         }
     }
 
@@ -134,7 +141,7 @@ impl Story {
     pub fn nodes_min(self) -> usize {
         match self {
             Self::Again | Self::PowerCut | Self::ZombieClient => 1,
-            Self::Laggard | Self::Handover | Self::CatchUp | Self::Election | Self::SlowReplica => 3,
+            Self::Laggard | Self::Handover | Self::CatchUp | Self::Election | Self::SlowReplica | Self::Succession => 3,
             Self::Zombie | Self::ClockStep | Self::RollingLeader => 2,
         }
     }
@@ -174,7 +181,7 @@ impl Story {
     pub(crate) fn acts(self, stage: &Stage<'_>, rng: &mut impl Rng) -> Vec<Act> {
         let roles = if self.follows_the_leader() { &[] } else { stage.roles };
         let leader = role::draw(roles, OF_ROLES, rng).unwrap_or_else(Role::leader);
-        let mut script = Script { stage, leader: Selector::Role(leader), rng, acts: Vec::new(), now_ms: 0 };
+        let mut script = Script { stage, leader, rng, acts: Vec::new(), now_ms: 0 };
         match self {
             Self::Laggard => script.laggard(),
             Self::Handover => script.handover(),
@@ -187,6 +194,7 @@ impl Story {
             Self::SlowReplica => script.slow_replica(),
             Self::ClockStep => script.clock_step(),
             Self::RollingLeader => script.rolling_leader(),
+            Self::Succession => script.succession(),
         }
         script.acts
     }
@@ -213,8 +221,8 @@ impl<'a> Stage<'a> {
 /// A story under construction: faults one after the other, or each relative to another.
 struct Script<'a, R> {
     stage: &'a Stage<'a>,
-    /// The node in the leader's part: the target's leader, or a node with another role of the target.
-    leader: Selector,
+    /// The role of the node in the leader's part: the target's leader, or another role of the target.
+    leader: Role,
     rng: &'a mut R,
     acts: Vec<Act>,
     /// The start of the next fault, unless it is relative to another.
@@ -280,7 +288,18 @@ impl<R: Rng> Script<'_, R> {
     }
 
     fn targets(&mut self, selector: &Selector) -> Targets {
-        selector.targets(self.stage.nodes, &[], self.stage.nodes.len(), self.rng)
+        let mut targets = selector.targets(self.stage.nodes, &[], self.stage.nodes.len(), self.rng);
+        // It follows the node in the leader's part.
+        if *selector == Selector::Follower
+            && let Targets::Chosen(choice) = &mut targets
+        {
+            choice.role = Relation::Lacks(self.leader.clone());
+        }
+        targets
+    }
+
+    fn leader(&self) -> Selector {
+        Selector::Role(self.leader.clone())
     }
 
     fn kill(&mut self, selector: &Selector) -> Fault {
@@ -301,7 +320,7 @@ impl<R: Rng> Script<'_, R> {
     }
 
     fn strike_leader(&mut self) -> Fault {
-        let leader = self.leader.clone();
+        let leader = self.leader();
         self.strike(&leader)
     }
 
@@ -338,7 +357,7 @@ impl<R: Rng> Script<'_, R> {
     }
 
     fn again(&mut self) {
-        let selector = if self.coin() { Selector::One } else { self.leader.clone() };
+        let selector = if self.coin() { Selector::One } else { self.leader() };
         let (fault, lasts) = (self.kill(&selector), self.lasts(Band::Short));
         let mut last = self.begin(fault, lasts);
         for _ in 0..self.between(2, 4) {
@@ -356,7 +375,7 @@ impl<R: Rng> Script<'_, R> {
         let (after, band) = (self.between(10, 300), if self.coin() { Band::Short } else { Band::Around });
         let lasts = self.lasts(band);
         let struck =
-            if self.coin() { self.leader.clone() } else { Selector::Role(Role::new(Role::RETURNED)) };
+            if self.coin() { self.leader() } else { Selector::Role(Role::new(Role::RETURNED)) };
         let fault = self.strike(&struck);
         let struck = self.after_heal(away, after, fault, lasts);
         if self.coin() {
@@ -380,7 +399,7 @@ impl<R: Rng> Script<'_, R> {
 
     fn zombie(&mut self) {
         let lasts = self.lasts(Band::Above);
-        let leader = self.leader.clone();
+        let leader = self.leader();
         let fault = if self.rng.random_ratio(3, 4) {
             Fault::Pause { targets: self.targets(&leader) }
         } else {
@@ -452,7 +471,7 @@ impl<R: Rng> Script<'_, R> {
         let targets = self.targets(&selector);
         let lasts = self.lasts(Band::Above);
         // A paused node does not report its time, so leaders are killed or cut off.
-        let leader = self.leader.clone();
+        let leader = self.leader();
         let fault = if self.coin() { self.kill(&leader) } else { self.isolate(&leader) };
         let away = self.begin(fault, lasts);
         let (after, steps) = (self.between(0, election), self.lasts(Band::Above));
@@ -463,7 +482,7 @@ impl<R: Rng> Script<'_, R> {
         let mut last: Option<(Number, u64)> = None;
         for _ in 0..self.between(3, 5) {
             let lasts = self.lasts(Band::Above).max(2 * HANDOVER_MS);
-            let leader = self.leader.clone();
+            let leader = self.leader();
             let cut = Cut::Isolate(self.targets(&leader));
             let fault = Fault::Partition { shape: PartitionShape::IsolateLeader, cut };
             let number = match last {
@@ -474,6 +493,31 @@ impl<R: Rng> Script<'_, R> {
             };
             last = Some((number, lasts));
         }
+    }
+
+    fn succession(&mut self) {
+        let election = self.stage.timing.election_ms();
+        // Shorter than it takes until the others do without the follower, as a rule: it may lead next.
+        let held = self.between(election / 2, election * 9 / 10);
+        let fault = if self.coin() {
+            Fault::Pause { targets: self.targets(&Selector::Follower) }
+        } else {
+            self.isolate(&Selector::Follower)
+        };
+        self.begin(fault, held);
+        let leader = self.leader();
+        // The leader writes what the follower lacks.
+        let writes = self.between(10, 150);
+        self.wait(writes);
+        // Its return may be what tells the others to replace it.
+        let (fault, lasts) = (self.kill(&leader), self.between(30, 150).min(held));
+        let first = self.begin(fault, lasts);
+        // By the time that its successor is there.
+        let after = self.between(election / 10, election / 2);
+        let (fault, band) =
+            if self.coin() { (self.kill(&leader), Band::Short) } else { (self.strike(&leader), Band::Around) };
+        let lasts = self.lasts(band);
+        self.after_heal(first, after, fault, lasts);
     }
 }
 

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use duress_nemesis::{Family, FaultSpec, variants};
+use duress_nemesis::{Family, FaultSpec, Story, variants};
 use duress_settings::{BugSpec, Request, Settings, SettingsError, Values};
 use duress_targets::{Deployment, Node, System, Topology};
-use rand::seq::{IndexedRandom, SliceRandom};
+use rand::seq::{IndexedRandom, IteratorRandom, SliceRandom};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -64,7 +64,9 @@ const NODES_MAX: u64 = 9;
 /// The variants that a hunt does not draw. They destroy acknowledged data, or what the target relies on, so that what follows is
 /// not the target's defect.
 const DESTRUCTIVE: [&str; 4] = ["lying-fsync", "bitflip", "truncate", "corrupt-undetected"];
-/// How often stories are among the faults.
+/// How often one story is told again and again.
+const ONE_STORY: f64 = 0.25;
+/// How often stories are among the faults otherwise.
 const STORIES: f64 = 0.5;
 
 /// Returns the run `number` of a hunt from `seed` on `system`, with the families of faults that this machine
@@ -332,11 +334,20 @@ fn workload_options(
     drawn
 }
 
-/// Returns a fault mix: everything at once, a few families, or one variant for itself beside a family.
+/// Returns a fault mix: one story beside a family or none, everything at once, a few families, or one variant for itself beside
+/// a family.
 fn faults(allowed: &[Family], durable: bool, nodes: usize, rng: &mut impl Rng) -> String {
     let some = |count: usize, rng: &mut _| -> Vec<String> {
         allowed.sample(rng, count).map(|family| family.name().to_owned()).collect()
     };
+    // A story that must be told at the right moment to show something has to be told often.
+    if durable && rng.random_bool(ONE_STORY) {
+        let told = |story: &&Story| {
+            story.nodes_min() <= nodes && story.needs().is_none_or(|family| allowed.contains(&family))
+        };
+        let story = Story::ALL.iter().filter(told).choose(rng).map(|story| format!("story:{}", story.name()));
+        return story.into_iter().chain(some(rng.random_range(0..2), rng)).collect::<Vec<String>>().join(",");
+    }
     let mut items: BTreeSet<String> = match rng.random_range(0..4) {
         0 => some(allowed.len(), rng),
         1 => some(2, rng),
@@ -429,7 +440,8 @@ mod tests {
     fn clocks_stay_as_they_are_where_a_promise_rests_on_them() {
         let request = Request { mode: Some("raft".to_owned()), ..Request::default() };
         let fixed = Fixed { request: request.with_option("reads", "lease"), ..fixed("store") };
-        assert!((0..100).all(|number| !drawn(&fixed, number).contains("clock")));
+        // The story "clock-step" is one of these.
+        assert!((0..300).all(|number| !drawn(&fixed, number).contains("clock")));
     }
 
     #[test]
@@ -498,6 +510,7 @@ mod tests {
         for word in [
             "--mode primary",
             "--faults clock,disk,",
+            "story:succession ",
             "kill:",
             "--keys ",
             "--nodes 3",

@@ -19,6 +19,9 @@ const BEGINNING: f64 = 0.2;
 const SAME_PARTITION: f64 = 0.5;
 /// How often a tenure ends with the death of its process.
 const CRASHES: f64 = 0.25;
+/// One of so many processes sends nothing. A leader that cannot replicate holds each process that sends to it until the time-out,
+/// and the others see what it shows meanwhile.
+const PER_READER: usize = 4;
 
 /// The topics and partitions of a log, by name.
 #[derive(Clone, Debug)]
@@ -188,7 +191,9 @@ impl LogMix {
         let assigned = matches!(tenure.way, Way::Assigned(..));
         let LogOptions { sends, polls, seeks, commits, committed, subscriptions, .. } = self.options;
         let choice = self.rng.random_range(0..sends + polls + seeks + commits + committed);
-        if choice < sends {
+        if choice < sends && slot % PER_READER == PER_READER - 1 {
+            Log::Poll(vec![LogMicro::Poll(None)])
+        } else if choice < sends {
             self.sends.draw()
         } else if choice < sends + polls {
             Log::Poll(vec![LogMicro::Poll(None)])
@@ -327,6 +332,16 @@ mod tests {
         }
         assert!((0..SLOTS).all(|slot| ways[&slot].len() == 2), "{ways:?}");
         assert!(crashes > 10, "{crashes}");
+    }
+
+    #[test]
+    fn one_in_four_only_reads() {
+        let sends = |slot| {
+            let is_send = move |(of, operation): &&(usize, Log)| *of == slot && matches!(operation, Log::Send(_));
+            drawn(6, 6_000).iter().filter(is_send).count()
+        };
+        assert_eq!(sends(PER_READER - 1), 0);
+        assert!((0..SLOTS).all(|slot| slot == PER_READER - 1 || sends(slot) > 100));
     }
 
     #[test]

@@ -81,10 +81,10 @@ impl Generator<Log> for Drain {
         if now >= self.deadline || self.left().is_empty() {
             return Next::Done;
         }
-        if Part::of(slot) == Part::Consumer {
+        if Part::of(slot, context.slots) == Part::Consumer {
             return Next::Op(self.consume(process));
         }
-        // A process that sent before asks now.
+        // A process that sent or watched before asks now.
         if self.asked.is_none() && self.ask_at <= now {
             self.asked = Some(process);
             self.ask_at = now + LOOK_AGAIN;

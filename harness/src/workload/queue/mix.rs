@@ -1,4 +1,5 @@
-//! Some processes send; the others are one group, and each message is for one of them.
+//! Some processes send; the others are one group, and each message is for one of them. Where there are many, one only watches
+//! how far the group is: while senders and members all wait for a leader, it sees what a new coordinator answers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,6 +19,10 @@ const MEMBERSHIP_STREAM: u64 = 2000;
 const POLLS_PER_COMMIT: u32 = 4;
 /// A producer asks how far the group is after about so many sends: a commit that was lost or went back is seen before the next.
 const SENDS_PER_QUESTION: u32 = 8;
+/// The watcher asks no sooner than this after its last question.
+const WATCH_EVERY: Duration = Duration::from_millis(5);
+/// The fewest processes of which one can be spared to watch.
+const WATCHED_FROM: usize = 6;
 
 /// The role of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,13 +31,19 @@ pub enum Part {
     Producer,
     /// It is a member of the group.
     Consumer,
+    /// It asks how far the group is.
+    Watcher,
 }
 
 impl Part {
-    /// Returns the part of a process slot: every other one consumes.
+    /// Returns the part of one of so many process slots: every other one consumes.
     #[must_use]
-    pub fn of(slot: usize) -> Self {
-        if slot.is_multiple_of(2) { Self::Producer } else { Self::Consumer }
+    pub fn of(slot: usize, slots: usize) -> Self {
+        match slot {
+            0 if slots >= WATCHED_FROM => Self::Watcher,
+            _ if slot.is_multiple_of(2) => Self::Producer,
+            _ => Self::Consumer,
+        }
     }
 }
 
@@ -44,6 +55,8 @@ pub struct QueueMix {
     seed: u64,
     sends: Sends,
     questions: ChaCha8Rng,
+    /// When the watcher asks next.
+    watch_at: Duration,
     members: BTreeMap<usize, Member>,
 }
 
@@ -64,7 +77,8 @@ impl QueueMix {
         let sends = Sends::new(partitions.keys.clone(), options.sends_max, seed);
         let mut questions = ChaCha8Rng::seed_from_u64(seed);
         questions.set_stream(MEMBERSHIP_STREAM - 1);
-        Self { options, partitions, seed, sends, questions, members: BTreeMap::new() }
+        let (watch_at, members) = (Duration::ZERO, BTreeMap::new());
+        Self { options, partitions, seed, sends, questions, watch_at, members }
     }
 
     /// Returns the partitions.
@@ -104,7 +118,12 @@ fn life(rng: &mut ChaCha8Rng, mean_ms: u64) -> Duration {
 
 impl Generator<Log> for QueueMix {
     fn next(&mut self, context: &Context) -> Next<Log> {
-        Next::Op(match Part::of(context.slot) {
+        Next::Op(match Part::of(context.slot, context.slots) {
+            Part::Watcher if context.now < self.watch_at => return Next::Pending,
+            Part::Watcher => {
+                self.watch_at = context.now + WATCH_EVERY;
+                Log::Committed(None)
+            }
             Part::Producer if self.questions.random_ratio(1, SENDS_PER_QUESTION) => Log::Committed(None),
             Part::Producer => self.sends.draw(),
             Part::Consumer => self.consume(context),
@@ -150,5 +169,20 @@ mod tests {
         }
         assert!(sends >= 2000 && questions > 150 && polls > 1000, "{sends} {questions} {polls}");
         assert!((14..=40).contains(&crashes), "{crashes} lives of 200 ms in 4 s");
+    }
+
+    #[test]
+    fn one_of_many_only_watches_so_that_no_send_keeps_it_from_asking() {
+        let mut mix = QueueMix::new(QueueOptions::default(), 5);
+        let mut at = |ms, slot| {
+            let now = Duration::from_millis(ms);
+            mix.next(&Context { now, slot, slots: WATCHED_FROM, process: Process(slot as u64) })
+        };
+        for ms in 0..40 {
+            let due = ms % 5 == 0;
+            assert_eq!(at(ms, 0), if due { Next::Op(Log::Committed(None)) } else { Next::Pending }, "{ms}");
+        }
+        assert!((0..40).all(|ms| !matches!(at(ms, 1), Next::Op(Log::Send(_)))));
+        assert!((0..40).any(|ms| matches!(at(ms, 2), Next::Op(Log::Send(_)))));
     }
 }

@@ -33,8 +33,8 @@ impl Kind for QueueOptions {
     const NAME: &'static str = "queue";
     const DESCRIPTION: &'static str = "\
 messages that one group of consumers works off
-Half of the processes send, and ask now and then how far the group is; the others are the group, whose members die and are
-replaced. At the end the group consumes until it has committed every message, and every partition is polled from its
+Half of the processes send, and ask now and then how far the group is, which one of many does all the time; the others are the
+group, whose members die and are replaced. At the end the group consumes until it has committed every message, and every partition is polled from its
 beginning to its end.
 Checked: is every acknowledged message given to a member of the group, and how often?";
     const PROMISES: &'static [&'static str] = Promise::OF_MESSAGES;
