@@ -16,7 +16,7 @@ use crate::packet::PacketEffect;
 use crate::partition::{Cut, PartitionShape};
 use crate::role::{self, Role};
 use crate::schedule::{Act, Band, MixOptions, Timing, Trigger};
-use crate::selector::{Relation, Selector, Targets};
+use crate::selector::{Choice, Relation, Selector, Targets};
 use crate::trigger::Event;
 use crate::variant::Kind;
 
@@ -141,7 +141,12 @@ impl Story {
     pub fn nodes_min(self) -> usize {
         match self {
             Self::Again | Self::PowerCut | Self::ZombieClient => 1,
-            Self::Laggard | Self::Handover | Self::CatchUp | Self::Election | Self::SlowReplica | Self::Succession => 3,
+            Self::Laggard
+            | Self::Handover
+            | Self::CatchUp
+            | Self::Election
+            | Self::SlowReplica
+            | Self::Succession => 3,
             Self::Zombie | Self::ClockStep | Self::RollingLeader => 2,
         }
     }
@@ -374,8 +379,7 @@ impl<R: Rng> Script<'_, R> {
         let away = self.begin(fault, missed);
         let (after, band) = (self.between(10, 300), if self.coin() { Band::Short } else { Band::Around });
         let lasts = self.lasts(band);
-        let struck =
-            if self.coin() { self.leader() } else { Selector::Role(Role::new(Role::RETURNED)) };
+        let struck = if self.coin() { self.leader() } else { Selector::Role(Role::new(Role::RETURNED)) };
         let fault = self.strike(&struck);
         let struck = self.after_heal(away, after, fault, lasts);
         if self.coin() {
@@ -432,7 +436,13 @@ impl<R: Rng> Script<'_, R> {
     }
 
     fn power_cut(&mut self) {
-        let power = |effect| Fault::Disk { effect, targets: Targets::Nodes(self.stage.nodes.to_vec()) };
+        // A choice, so that a cut that comes late strikes only the nodes that are up by then.
+        let all = Choice {
+            role: Relation::Any,
+            count: self.stage.nodes.len(),
+            preferred: self.stage.nodes.to_vec(),
+        };
+        let power = |effect| Fault::Disk { effect, targets: Targets::Chosen(all.clone()) };
         let (loss, torn) = (power(DiskEffect::PowerLoss), power(DiskEffect::Torn));
         let effect = if self.rng.random_ratio(2, 3) { &loss } else { &torn };
         let lasts = self.lasts(Band::Short);
@@ -514,8 +524,11 @@ impl<R: Rng> Script<'_, R> {
         let first = self.begin(fault, lasts);
         // By the time that its successor is there.
         let after = self.between(election / 10, election / 2);
-        let (fault, band) =
-            if self.coin() { (self.kill(&leader), Band::Short) } else { (self.strike(&leader), Band::Around) };
+        let (fault, band) = if self.coin() {
+            (self.kill(&leader), Band::Short)
+        } else {
+            (self.strike(&leader), Band::Around)
+        };
         let lasts = self.lasts(band);
         self.after_heal(first, after, fault, lasts);
     }

@@ -57,15 +57,17 @@ const INTERVALS: [(Option<u64>, u32); 3] = [(None, 4), (Some(300), 1), (Some(200
 const TIMEOUTS: [(u64, u32); 3] = [(300, 1), (1000, 2), (3000, 2)];
 /// The factors for a workload's numbers, as numerator and denominator.
 const SCALES: [(u64, u64); 4] = [(1, 4), (1, 2), (4, 1), (16, 1)];
-/// How often an option of the target is not its default, in runs that do not keep the defaults.
+/// How often an option of the target is not its default, in runs that may promise less than the defaults.
 const OPTIONS: f64 = 0.3;
+/// How often an option is not its default in the other runs, if as much is promised then.
+const FREE_OPTIONS: f64 = 0.5;
 /// An option whose values go up to this is a number of nodes.
 const NODES_MAX: u64 = 9;
 /// The variants that a hunt does not draw. They destroy acknowledged data, or what the target relies on, so that what follows is
 /// not the target's defect.
 const DESTRUCTIVE: [&str; 4] = ["lying-fsync", "bitflip", "truncate", "corrupt-undetected"];
 /// How often one story is told again and again.
-const ONE_STORY: f64 = 0.25;
+const ONE_STORY: f64 = 0.3;
 /// How often stories are among the faults otherwise.
 const STORIES: f64 = 0.5;
 
@@ -251,15 +253,24 @@ fn settings(
     rng: &mut impl Rng,
 ) -> Option<Settings> {
     let bug = bug(system, fixed);
-    // Most options weaken the promise: half of the runs keep the defaults, which promise the most.
-    let likelihood = if rng.random_bool(0.5) { OPTIONS } else { 0.0 };
     let mut options = fixed.request.options.clone();
     let resolve = |options: &BTreeMap<String, String>| {
         let request =
             Request { mode: Some(mode.to_owned()), options: options.clone(), nodes, ..fixed.request.clone() };
         system.resolve(&request).ok()
     };
-    for option in system.description().offer.options_of(mode) {
+    let offer = &system.description().offer;
+    let promise = |options: &BTreeMap<String, String>| {
+        // Whatever the run draws itself.
+        let drawn = offer.options_of(mode).filter(|option| !options.contains_key(&option.name));
+        let drawn = drawn.filter_map(|option| Some((option.name.clone(), option.drawn.last()?.clone())));
+        let settings = resolve(&options.clone().into_iter().chain(drawn).collect())?;
+        Some(deployed(system, &settings, nodes)?.promise(workload.map_or("", |workload| workload.name())))
+    };
+    // Most options weaken the promise: half of the runs keep to those that do not.
+    let kept = if rng.random_bool(0.5) { promise(&options) } else { None };
+    let likelihood = if kept.is_some() { FREE_OPTIONS } else { OPTIONS };
+    for option in offer.options_of(mode) {
         let choices: Vec<String> = match &option.values {
             Values::Words(words) | Values::WordsOrWhole { words, .. } => words.clone(),
             // Numbers of nodes, such as a quorum, decide what is promised. Others have a range to be drawn from.
@@ -269,14 +280,15 @@ fn settings(
             Values::Whole { .. } => continue,
         };
         let choices = bug.and_then(|bug| bug.options.get(&option.name)).unwrap_or(&choices);
-        // The default has its half of the runs already.
+        // The default has its share of the runs already.
         let others: Vec<&String> = choices.iter().filter(|word| **word != option.default).collect();
         let drawn = others.choose(rng).filter(|_| rng.random_bool(likelihood));
         let Some(word) = drawn.filter(|_| !options.contains_key(&option.name)) else { continue };
         options.insert(option.name.clone(), (*word).clone());
         // It may not go with those that are there, such as a quorum of more nodes than there are copies.
         let fits = |settings: Settings| deployed(system, &settings, nodes).is_some();
-        if matches!(option.values, Values::Whole { .. }) && !resolve(&options).is_some_and(fits) {
+        let misfits = matches!(option.values, Values::Whole { .. }) && !resolve(&options).is_some_and(fits);
+        if misfits || kept.is_some() && promise(&options) != kept {
             options.remove(&option.name);
         }
     }
@@ -449,12 +461,30 @@ mod tests {
         let request = Request { mode: Some("ring".to_owned()), ..Request::default() };
         let fixed = Fixed { request, ..fixed("store") };
         for run in (0..200).map(|number| drawn(&fixed, number)) {
-            let copies = |name: &str, default: u64| {
-                let drawn = run.split(&format!("-o {name}=")).nth(1).and_then(|rest| rest.split(' ').next());
-                drawn.map_or(default, |number| number.parse().unwrap())
-            };
-            assert!(copies("r", 2).max(copies("w", 2)) <= copies("n", 3), "{run}");
+            assert!(copies(&run, "r", 2).max(copies(&run, "w", 2)) <= copies(&run, "n", 3), "{run}");
         }
+    }
+
+    /// Returns the number that a run of the store's ring has for an option.
+    fn copies(run: &str, name: &str, default: u64) -> u64 {
+        let drawn = run.split(&format!("-o {name}=")).nth(1).and_then(|rest| rest.split(' ').next());
+        drawn.map_or(default, |number| number.parse().unwrap())
+    }
+
+    #[test]
+    fn options_that_weaken_no_promise_are_drawn_often() {
+        let count = |target: &str, mode: &str, wanted: &dyn Fn(&str) -> bool| {
+            let request = Request { mode: Some(mode.to_owned()), ..Request::default() };
+            let fixed = Fixed { request, nodes: Some(3), ..fixed(target) };
+            (0..200).filter(|number| wanted(&drawn(&fixed, *number))).count()
+        };
+        let elects = |run: &str| {
+            run.contains("failover=auto") && run.contains("-o ack=") && !run.contains("-o read=any")
+        };
+        let elected = count("store", "primary", &elects);
+        assert!(elected > 20, "{elected} of 200 elect primaries that lose nothing");
+        let repeats = count("broker", "isr", &|run| run.contains("idempotent=off"));
+        assert!(repeats < 60, "{repeats} of 200 may store messages twice, if they retry");
     }
 
     #[test]
@@ -465,8 +495,11 @@ mod tests {
         };
         let runs = jobs(&fixed("store"));
         assert!(runs.len() > 20, "{}", runs.len());
-        for weak in ["reads=local", "read=any", "-o r=1", "-o w=1", "sloppy=on", "retry", "dedupe"] {
+        for weak in ["reads=local", "read=any", "sloppy=on", "retry", "dedupe"] {
             assert!(!runs.iter().any(|run| run.contains(weak)), "{weak}: {runs:#?}");
+        }
+        for run in runs.iter().filter(|run| run.contains("--mode ring")) {
+            assert!(copies(run, "r", 2) + copies(run, "w", 2) > copies(run, "n", 3), "{run}");
         }
         let local =
             Request { options: [("reads".to_owned(), "local".to_owned())].into(), ..Request::default() };
@@ -506,7 +539,7 @@ mod tests {
 
     #[test]
     fn much_is_drawn() {
-        let runs: Vec<String> = (0..300).map(|number| drawn(&fixed("store"), number)).collect();
+        let runs: Vec<String> = (0..500).map(|number| drawn(&fixed("store"), number)).collect();
         for word in [
             "--mode primary",
             "--faults clock,disk,",

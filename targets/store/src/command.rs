@@ -173,6 +173,8 @@ pub enum Query {
         number: u64,
         /// The key that they come after.
         after: Option<Bytes>,
+        /// How many keys at most; fewer, if they are large.
+        keys: usize,
     },
 }
 

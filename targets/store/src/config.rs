@@ -98,6 +98,8 @@ pub struct ShardedOptions {
     pub shards: u8,
     /// How often slots are moved to another shard; `None`: only on request.
     pub rebalance_every: Option<Duration>,
+    /// How many keys of moving slots are handed over in one entry of the log, at most.
+    pub chunk_keys: usize,
     /// Options of each shard's group.
     pub raft: RaftOptions,
 }
@@ -252,6 +254,7 @@ impl Mode {
                 shards: settings.whole("shards")?,
                 rebalance_every: Some(settings.millis("rebalance_every_ms")?)
                     .filter(|every| !every.is_zero()),
+                chunk_keys: settings.whole("chunk_keys")?,
                 raft: RaftOptions {
                     heartbeat: settings.millis("heartbeat_ms")?,
                     election_min: settings.millis("election_min_ms")?,

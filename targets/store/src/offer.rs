@@ -190,5 +190,13 @@ fn options() -> Vec<OptionSpec> {
             "0",
             "time from one move of some slots to another shard until the next; 0: slots move on request only",
         ).drawn(["0", "200", "500", "2000"]),
+        option(
+            "sharded",
+            "chunk_keys",
+            Values::Whole { min: 1, max: 1_024 },
+            "128",
+            "how many keys of moving slots are handed over at once, as one entry of the log, at most",
+        )
+        .drawn(["1", "8", "128"]),
     ]
 }

@@ -337,7 +337,8 @@ mod tests {
     #[test]
     fn one_in_four_only_reads() {
         let sends = |slot| {
-            let is_send = move |(of, operation): &&(usize, Log)| *of == slot && matches!(operation, Log::Send(_));
+            let is_send =
+                move |(of, operation): &&(usize, Log)| *of == slot && matches!(operation, Log::Send(_));
             drawn(6, 6_000).iter().filter(is_send).count()
         };
         assert_eq!(sends(PER_READER - 1), 0);

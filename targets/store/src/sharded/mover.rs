@@ -165,7 +165,7 @@ impl Logs for Router {
     }
 
     async fn chunk(&self, plan: &Move, after: Option<Bytes>) -> Result<Chunk, Halted> {
-        let query = Query::HandOver { number: plan.number, after };
+        let query = Query::HandOver { number: plan.number, after, keys: self.chunk_keys() };
         match self.groups()[usize::from(plan.from)].read(vec![query]).await.map_err(|_| Halted)?.pop() {
             Some(Answer::HandedOver(chunk)) => Ok(*chunk),
             _ => Err(Halted),
@@ -203,6 +203,7 @@ mod tests {
     use crate::command::Condition;
     use crate::outcome::NotExecuted;
 
+    const CHUNK_KEYS: usize = 128;
     /// More keys than two chunks hold.
     const KEYS: u64 = 1_200;
 
@@ -352,9 +353,11 @@ mod tests {
 
         async fn chunk(&self, plan: &Move, after: Option<Bytes>) -> Result<Chunk, Halted> {
             self.locked(|world| {
-                match world.shards[usize::from(plan.from)]
-                    .answer(&Query::HandOver { number: plan.number, after })
-                {
+                match world.shards[usize::from(plan.from)].answer(&Query::HandOver {
+                    number: plan.number,
+                    after,
+                    keys: CHUNK_KEYS,
+                }) {
                     Answer::HandedOver(chunk) => Ok(*chunk),
                     _ => Err(Halted),
                 }

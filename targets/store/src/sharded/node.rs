@@ -63,7 +63,7 @@ impl ShardedNode {
                 RaftNode::start(config, &options.raft, Arc::clone(&clock), members, &hello, group, tasks);
             groups.push(node.await?);
         }
-        let router = Arc::new(Router::new(groups, config.request_timeout, config.bug));
+        let router = Arc::new(Router::new(groups, config.request_timeout, options.chunk_keys, config.bug));
         let number = members.binary_search(&config.node).expect("members are all nodes") as u64;
         let mover = Mover {
             router: Arc::clone(&router),

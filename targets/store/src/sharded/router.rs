@@ -25,6 +25,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(64);
 pub struct Router {
     groups: Vec<RaftNode>,
     request_timeout: Duration,
+    chunk_keys: usize,
     bug: Option<Bug>,
     cost: Cost,
 }
@@ -41,9 +42,19 @@ pub struct Cost {
 }
 
 impl Router {
-    /// Returns a router to groups, in order of their shards.
-    pub fn new(groups: Vec<RaftNode>, request_timeout: Duration, bug: Option<Bug>) -> Self {
-        Self { groups, request_timeout, bug, cost: Cost::default() }
+    /// Returns a router to groups, in order of their shards, that moves keys between them in chunks of so many.
+    pub fn new(
+        groups: Vec<RaftNode>,
+        request_timeout: Duration,
+        chunk_keys: usize,
+        bug: Option<Bug>,
+    ) -> Self {
+        Self { groups, request_timeout, chunk_keys, bug, cost: Cost::default() }
+    }
+
+    /// Returns how many keys a chunk of a move has at most.
+    pub fn chunk_keys(&self) -> usize {
+        self.chunk_keys
     }
 
     /// Returns the groups, in order of their shards.

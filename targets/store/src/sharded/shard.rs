@@ -18,8 +18,7 @@ use crate::command::{Answer, Command, Query, Reply};
 use crate::key_values::{FORMAT, KeyValues};
 use crate::outcome::NotExecuted;
 
-/// Limits of a chunk: it is one entry of a log.
-const CHUNK_KEYS: usize = 128;
+/// The limit of a chunk, beside that of its keys: it is one entry of a log.
 const CHUNK_BYTES: usize = 256 << 10;
 
 /// The state of a shard.
@@ -101,9 +100,9 @@ impl Shard {
     /// Answers a query, or refuses it.
     pub fn answer(&self, query: &Query) -> Answer {
         match (query, &self.slots) {
-            (Query::HandOver { number, after }, Some(slots)) => match &slots.part {
+            (Query::HandOver { number, after, keys }, Some(slots)) => match &slots.part {
                 Some(Part::Source(plan)) if plan.number == *number => {
-                    Answer::HandedOver(Box::new(self.chunk(plan, slots.position, after.as_ref())))
+                    Answer::HandedOver(Box::new(self.chunk(plan, slots.position, after.as_ref(), *keys)))
                 }
                 _ => Answer::Failed(NotExecuted::SlotElsewhere.into()),
             },
@@ -113,14 +112,14 @@ impl Shard {
     }
 
     /// Returns the keys of a move that come after `after`.
-    fn chunk(&self, plan: &Move, position: u64, after: Option<&Bytes>) -> Chunk {
+    fn chunk(&self, plan: &Move, position: u64, after: Option<&Bytes>, keys: usize) -> Chunk {
         let mut rest = self
             .values
             .iter()
             .filter(|(key, _)| after.is_none_or(|after| *key > after) && plan.slots.contains(slot_of(key)))
             .peekable();
         let (mut entries, mut bytes) = (Vec::new(), 0);
-        while entries.len() < CHUNK_KEYS
+        while entries.len() < keys
             && bytes < CHUNK_BYTES
             && let Some((key, entry)) = rest.next()
         {
