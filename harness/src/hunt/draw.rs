@@ -57,7 +57,9 @@ const INTERVALS: [(Option<u64>, u32); 3] = [(None, 4), (Some(300), 1), (Some(200
 const TIMEOUTS: [(u64, u32); 3] = [(300, 1), (1000, 2), (3000, 2)];
 /// The factors for a workload's numbers, as numerator and denominator.
 const SCALES: [(u64, u64); 4] = [(1, 4), (1, 2), (4, 1), (16, 1)];
-/// How often an option of the target is not its default, in runs that may promise less than the defaults.
+/// How often a run may promise less than the defaults.
+const WEAKER: f64 = 0.3;
+/// How often an option of the target is not its default in such a run.
 const OPTIONS: f64 = 0.3;
 /// How often an option is not its default in the other runs, if as much is promised then.
 const FREE_OPTIONS: f64 = 0.5;
@@ -267,8 +269,8 @@ fn settings(
         let settings = resolve(&options.clone().into_iter().chain(drawn).collect())?;
         Some(deployed(system, &settings, nodes)?.promise(workload.map_or("", |workload| workload.name())))
     };
-    // Most options weaken the promise: half of the runs keep to those that do not.
-    let kept = if rng.random_bool(0.5) { promise(&options) } else { None };
+    // Most options weaken the promise, and then show less.
+    let kept = if rng.random_bool(WEAKER) { None } else { promise(&options) };
     let likelihood = if kept.is_some() { FREE_OPTIONS } else { OPTIONS };
     for option in offer.options_of(mode) {
         let choices: Vec<String> = match &option.values {

@@ -4,6 +4,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
+use crate::role::RoleMap;
 use crate::selector::Relation;
 
 /// A cluster with three client hosts and the given roles, for stories of all families.
@@ -99,6 +100,15 @@ fn stories_of_leaders_are_told_of_the_targets_own_roles_too() {
     assert!(told(Story::Zombie, "coordinator") > told(Story::Zombie, "t0-2"));
     assert!(told(Story::Zombie, "t0-2") > 0 && told(Story::Zombie, "leader") > 150);
     assert_eq!(told(Story::RollingLeader, "coordinator"), 0, "it waits for another leader");
+}
+
+#[test]
+fn a_power_cut_that_comes_late_strikes_no_node_that_another_has_taken() {
+    let setting = Setting::new(3, &[]);
+    let acts = Story::PowerCut.acts(&setting.stage(None), &mut ChaCha8Rng::seed_from_u64(5));
+    let targets = acts[0].fault.targets().expect("it strikes disks");
+    assert_eq!(targets.resolve(&RoleMap::default(), &[]), setting.nodes);
+    assert_eq!(targets.resolve(&RoleMap::default(), &setting.nodes), []);
 }
 
 #[test]
