@@ -266,13 +266,18 @@ impl<R: Rng> Script<'_, R> {
     /// Begins `fault` at `event`, planned for `planned_ms`; the fault begins to wait just before.
     fn follow(&mut self, planned_ms: u64, event: Event, fault: Fault, lasts_ms: u64) -> Number {
         let waits = WAITS_MS.min(planned_ms);
-        self.push(planned_ms - waits, waits + lasts_ms, Some(Trigger { event, lasts_ms }), fault)
+        self.push(
+            planned_ms - waits,
+            waits + lasts_ms,
+            Some(Trigger { event, lasts_ms, anyway: false }),
+            fault,
+        )
     }
 
     /// Begins `fault` when another node becomes leader, if that happens within `within_ms`.
     fn when_led(&mut self, within_ms: u64, fault: Fault, lasts_ms: u64) -> Number {
         let event = Event::LeaderChange;
-        self.push(self.now_ms, within_ms + lasts_ms, Some(Trigger { event, lasts_ms }), fault)
+        self.push(self.now_ms, within_ms + lasts_ms, Some(Trigger { event, lasts_ms, anyway: false }), fault)
     }
 
     fn push(&mut self, after_ms: u64, within_ms: u64, on: Option<Trigger>, fault: Fault) -> Number {

@@ -128,7 +128,10 @@ impl<'a> Agenda<'a> {
                         ScheduleEvent::Skip(fault, "the fault that it waits for did not take hold"),
                     ));
                 }
-                (fault.latest(), ScheduleEvent::Skip(fault, "its event did not come in time"))
+                match trigger.anyway {
+                    true => (self.earliest(fault, fault.latest()), ScheduleEvent::Start(fault)),
+                    false => (fault.latest(), ScheduleEvent::Skip(fault, "its event did not come in time")),
+                }
             }
         };
         if at.max(self.now) >= self.until && !matches!(cue, ScheduleEvent::Skip(..)) {
@@ -259,7 +262,10 @@ mod tests {
     }
 
     fn waiting(id: u32, start_ms: u64, stop_ms: u64, lasts_ms: u64, event: Event) -> ScheduledFault {
-        ScheduledFault { on: Some(Trigger { event, lasts_ms }), ..fault(id, start_ms, stop_ms) }
+        ScheduledFault {
+            on: Some(Trigger { event, lasts_ms, anyway: false }),
+            ..fault(id, start_ms, stop_ms)
+        }
     }
 
     /// Returns the agenda for three nodes that tolerate the loss of one.
@@ -401,6 +407,10 @@ mod tests {
         let schedule = [waiting(1, 1000, 5000, 500, Event::LeaderChange), fault(2, 5100, 5200)];
         let expected = [(4500, "skip", 1), (5100, "start", 2), (5200, "stop", 2)];
         assert_eq!(played(&schedule, 0), expected);
+        let anyway = Trigger { event: Event::LeaderChange, lasts_ms: 500, anyway: true };
+        let drawn = [ScheduledFault { on: Some(anyway), ..schedule[0].clone() }, schedule[1].clone()];
+        let expected = [(4500, "start", 1), (5000, "stop", 1), (5100, "start", 2), (5200, "stop", 2)];
+        assert_eq!(played(&drawn, 0), expected, "nobody asked for the event");
         let mut agenda = agenda(&schedule);
         agenda.waits(&schedule[0], Duration::from_secs(1));
         let seen = Seen { due: Duration::from_millis(1700), what: "n2 leads".to_owned(), node: None };

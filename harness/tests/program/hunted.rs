@@ -69,7 +69,7 @@ fn a_defect_is_found_and_made_small() {
 fn a_quiet_hunt_goes_on_where_it_was() {
     let stage = Stage::set();
     // Links that are slow: however they are drawn, clients are answered meanwhile.
-    let line = "hunt store --mode raft --workload register --nodes 3 --faults packet:delay=20ms --time-limit 4 --seed 5 \
+    let line = "hunt store --mode raft --workload register --nodes 3 --faults packet:delay=1ms --time-limit 4 --seed 5 \
                 --out hunt";
     let hunt = stage.run(&format!("{line} --runs-max 1"), PATIENCE).exits(0);
     assert!(hunt.stdout.starts_with("QUIET: "), "{hunt}");

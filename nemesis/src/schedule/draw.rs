@@ -79,7 +79,8 @@ pub(super) fn draw(
     let lasts_ms = timing.lasts_ms(bands, rng);
     let waits = turn == Turn::Later && rng.random_bool(WAITS);
     let on = spec.on.clone().or_else(|| waits.then(|| event(&fault, families, rng)).flatten());
-    let on = on.map(|event| Trigger { event, lasts_ms });
+    // Nobody asked for an event that was drawn.
+    let on = on.map(|event| Trigger { event, lasts_ms, anyway: spec.on.is_none() });
     let waits_ms = match on {
         None => 0,
         // Half of the remaining time in a short run, so that the fault finds a place.

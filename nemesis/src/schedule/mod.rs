@@ -54,8 +54,7 @@ pub struct ScheduledFault {
     pub fault: Fault,
 }
 
-/// The event a fault waits for, and how long the fault then lasts. A fault whose event does not come in time
-/// is not injected.
+/// The event a fault waits for, and how long the fault then lasts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trigger {
     /// The event.
@@ -63,6 +62,9 @@ pub struct Trigger {
     pub event: Event,
     /// How long the fault lasts, in milliseconds. It waits until this long before its `stop_ms`.
     pub lasts_ms: u64,
+    /// Whether the fault begins at the end of its wait if its event has not come by then; else it is not injected.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub anyway: bool,
 }
 
 impl Trigger {

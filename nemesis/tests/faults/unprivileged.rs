@@ -49,7 +49,7 @@ fn second_round() -> Result<Completion, Failed> {
         .env(SECOND_ROUND, "1")
         .env("TMPDIR", "/tmp")
         .current_dir("/");
-    let output = command.output()?;
+    let output = command.arg("--test-threads=1").output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {
         return Err(format!("{}\n{text}\n{}", output.status, String::from_utf8_lossy(&output.stderr)).into());
