@@ -9,7 +9,7 @@ use duress_nemesis::nemesis::{Injected, NemesisError, Restart};
 use duress_nemesis::{Evidence, Proof, RoleMap};
 
 use crate::probes::processes::{is_stopped, states};
-use crate::probes::resources::stopped_share;
+use crate::probes::resources::comes_to;
 use crate::program::{DISK_FAILED, FAREWELL};
 use crate::stage::{Allowed, Needs, Stage, name, wait_until};
 
@@ -204,8 +204,7 @@ fn a_node_that_was_killed_has_its_share_again_when_it_is_started(allowed: &Allow
     wait_until("it is stopped", || is_stopped(&states(&stage, &name("n1"))));
     stage.inject(2, "kill:n1").expect("a kill");
     stage.heal(2);
-    let share = stopped_share(&stage, &name("n1"), Duration::from_secs(1));
-    assert!(share > 0.6, "it is stopped for {share:.2} of the time");
+    comes_to(&stage, &name("n1"), 0.6..1.01);
     let healed = stage.heal(1);
     assert_eq!(healed.proves(), Proof::Proven, "{healed}");
     stage.close();

@@ -139,6 +139,9 @@ impl Consensus {
     /// Stands for election while this node is a voter, and asks the others first whether it still is.
     pub(crate) async fn stand_while_voter(self) {
         self.inquire().await;
+        tracing::info!(
+            "what others know of this node is known: it may stand for election while it is a voter"
+        );
         let mut is_voter = self.is_voter();
         loop {
             self.raft().runtime_config().elect(is_voter);
