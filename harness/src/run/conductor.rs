@@ -148,7 +148,7 @@ impl Conductor {
             match cue {
                 ScheduleEvent::Wait(fault) => self.wait(fault, &mut agenda, &mut course),
                 ScheduleEvent::Start(fault) if self.is_too_late(fault, &course) => {
-                    let why = "the machine was too busy to inject it in time".to_owned();
+                    let why = "earlier faults, or a busy machine, held it up for too long".to_owned();
                     self.record(NemesisAct::Skipped { fault: name(fault), why }).await;
                     agenda.skipped(fault, self.clock.now());
                 }
