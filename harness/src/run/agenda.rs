@@ -410,7 +410,7 @@ mod tests {
         let anyway = Trigger { event: Event::LeaderChange, lasts_ms: 500, anyway: true };
         let drawn = [ScheduledFault { on: Some(anyway), ..schedule[0].clone() }, schedule[1].clone()];
         let expected = [(4500, "start", 1), (5000, "stop", 1), (5100, "start", 2), (5200, "stop", 2)];
-        assert_eq!(played(&drawn, 0), expected, "nobody asked for the event");
+        assert_eq!(played(&drawn, 0), expected, "a fault whose event was drawn begins without it");
         let mut agenda = agenda(&schedule);
         agenda.waits(&schedule[0], Duration::from_secs(1));
         let seen = Seen { due: Duration::from_millis(1700), what: "n2 leads".to_owned(), node: None };

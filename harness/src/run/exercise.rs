@@ -122,7 +122,7 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
     Ok(())
 }
 
-/// What [`Surroundings`] are made of.
+/// The parts of [`Surroundings`].
 struct Surrounded<'a> {
     plan: &'a Plan,
     world: World,
@@ -133,7 +133,7 @@ struct Surrounded<'a> {
     stop: &'a watch::Receiver<Stop>,
 }
 
-/// What runs beside the clients, whatever their operations are.
+/// The nemesis, the network and their observers run beside the clients; this is the same for every vocabulary.
 struct Surroundings {
     conductor: Conductor,
     arena: Option<Arena>,

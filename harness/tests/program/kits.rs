@@ -25,38 +25,36 @@ pub const TESTS_IF_ALLOWED: &[TestIfAllowed] = &[
 
 fn a_client_in_javascript_serves_every_operation() -> Result<(), Missing> {
     let major = "process.exit(Number(process.versions.node.split('.')[0]) < 16 ? 1 : 0)";
-    match Command::new("node").args(["-e", major]).output() {
-        Ok(ended) if ended.status.success() => serves_every_operation("javascript"),
-        _ => Err(Missing::new(Need::Javascript, "no node of version 16 or later in PATH")),
-    }
+    runs(&["node", "-e", major], Need::Javascript, "node of version 16 or later")?;
+    serves_every_operation("javascript")
 }
 
 fn a_client_in_go_serves_every_operation() -> Result<(), Missing> {
-    match Command::new("go").arg("version").output() {
-        Ok(ended) if ended.status.success() => serves_every_operation("go"),
-        _ => Err(Missing::new(Need::Languages, "no go in PATH")),
-    }
+    runs(&["go", "version"], Need::Languages, "go")?;
+    serves_every_operation("go")
 }
 
 fn a_client_in_rust_serves_every_operation() -> Result<(), Missing> {
-    match Command::new("rustc").arg("--version").output() {
-        Ok(ended) if ended.status.success() => serves_every_operation("rust"),
-        _ => Err(Missing::new(Need::Rustc, "no rustc in PATH")),
-    }
+    runs(&["rustc", "--version"], Need::Rustc, "rustc")?;
+    serves_every_operation("rust")
 }
 
 fn a_client_in_java_serves_every_operation() -> Result<(), Missing> {
     // Older than 11 it does not know the release.
-    match Command::new("javac").args(["--release", "11", "--version"]).output() {
-        Ok(ended) if ended.status.success() => serves_every_operation("java"),
-        _ => Err(Missing::new(Need::Java, "no javac of version 11 or later in PATH")),
-    }
+    runs(&["javac", "--release", "11", "--version"], Need::Java, "javac of version 11 or later")?;
+    serves_every_operation("java")
 }
 
 fn a_client_in_shell_serves_every_operation() -> Result<(), Missing> {
-    match Command::new("bash").arg("--version").output() {
-        Ok(ended) if ended.status.success() => serves_every_operation("shell"),
-        _ => Err(Missing::new(Need::Bash, "no bash in PATH")),
+    runs(&["bash", "--version"], Need::Bash, "bash")?;
+    serves_every_operation("shell")
+}
+
+/// Whether the command succeeds; else `what` is missing.
+fn runs(command: &[&str], need: Need, what: &str) -> Result<(), Missing> {
+    match Command::new(command[0]).args(&command[1..]).output() {
+        Ok(ended) if ended.status.success() => Ok(()),
+        _ => Err(Missing::new(need, format!("no {what} in PATH"))),
     }
 }
 

@@ -79,7 +79,7 @@ pub(super) fn draw(
     let lasts_ms = timing.lasts_ms(bands, rng);
     let waits = turn == Turn::Later && rng.random_bool(WAITS);
     let on = spec.on.clone().or_else(|| waits.then(|| event(&fault, families, rng)).flatten());
-    // Nobody asked for an event that was drawn.
+    // The user asked for this fault, and for no event.
     let on = on.map(|event| Trigger { event, lasts_ms, anyway: spec.on.is_none() });
     let waits_ms = match on {
         None => 0,

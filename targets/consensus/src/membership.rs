@@ -59,6 +59,12 @@ impl Consensus {
         self.standing().is_voter()
     }
 
+    /// Whether this node stands for election when it hears from no leader: it is a voter, and since its start another node has
+    /// said what it knows of it.
+    pub fn may_stand(&self) -> bool {
+        self.standing().may_stand()
+    }
+
     /// Whether this node knows that it does not count for quorums: it was removed, or is still a learner.
     pub fn is_outside(&self) -> bool {
         self.standing().is_outside()
@@ -139,9 +145,7 @@ impl Consensus {
     /// Stands for election while this node is a voter, and asks the others first whether it still is.
     pub(crate) async fn stand_while_voter(self) {
         self.inquire().await;
-        tracing::info!(
-            "what others know of this node is known: it may stand for election while it is a voter"
-        );
+        self.standing().heard();
         let mut is_voter = self.is_voter();
         loop {
             self.raft().runtime_config().elect(is_voter);

@@ -3,6 +3,7 @@
 //! A member that is removed is no longer sent the log, so its own log may not tell it. Others do: those it asks for votes,
 //! or when it starts, and the leader that removed it. What they say holds until the node's own log has later members.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
@@ -28,12 +29,20 @@ pub(crate) struct Standing {
     metrics: OnceLock<watch::Receiver<ServerMetrics>>,
     /// The latest committed members without this node that others know of.
     removed: watch::Sender<Option<LogId>>,
+    /// Whether another node has said what it knows of this one since this one started, or need not.
+    is_heard: AtomicBool,
 }
 
 impl Standing {
     /// Returns the standing of the member `number`, whose committed members `state` has.
     pub(crate) fn new(number: u64, state: Arc<dyn Replicated>) -> Self {
-        Self { number, state, metrics: OnceLock::new(), removed: watch::Sender::new(None) }
+        Self {
+            number,
+            state,
+            metrics: OnceLock::new(),
+            removed: watch::Sender::new(None),
+            is_heard: AtomicBool::new(false),
+        }
     }
 
     /// The consensus has started.
@@ -80,6 +89,16 @@ impl Standing {
             }
             news
         });
+    }
+
+    /// Another node has said what it knows of this one, or need not.
+    pub(crate) fn heard(&self) {
+        self.is_heard.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether this node stands for election when it hears from no leader.
+    pub(crate) fn may_stand(&self) -> bool {
+        self.is_heard.load(Ordering::Relaxed) && self.is_voter()
     }
 
     /// Whether this node may vote: its log has no members yet, or it is among them.

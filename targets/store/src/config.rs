@@ -137,8 +137,7 @@ pub enum ReadRepair {
     Off,
 }
 
-/// What becomes of two writes of a key that had not seen each other, in the mode `ring`. Serde's names are those of the command
-/// line.
+/// How the mode `ring` resolves two writes of a key that had not seen each other. Serde's names are those of the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Conflict {
@@ -171,7 +170,7 @@ pub struct RingOptions {
     pub read_repair: ReadRepair,
     /// Whether other nodes stand in for owners that cannot be reached.
     pub sloppy: bool,
-    /// What becomes of two writes that had not seen each other.
+    /// How two writes that had not seen each other are resolved.
     pub conflict: Conflict,
     /// The time between two comparisons of a node's copies with those of the other owners.
     pub anti_entropy: Duration,

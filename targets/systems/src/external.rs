@@ -15,7 +15,7 @@ use crate::topology::Node;
 pub struct ExternalNode {
     /// Its name.
     pub name: NodeId,
-    /// What clients connect to: an IP address or the name of a host, and a port.
+    /// Clients connect to this IP address or host name, and port.
     pub address: String,
 }
 

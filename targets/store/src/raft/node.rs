@@ -216,6 +216,7 @@ impl RaftNode {
             names.collect::<Vec<_>>().join(",")
         };
         let index = |id: Option<LogId>| id.map_or(0, |id| id.index);
+        let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
         let mut fields = vec![
             ("term", metrics.current_term.to_string()),
             ("last_log_index", metrics.last_log_index.unwrap_or(0).to_string()),
@@ -224,7 +225,8 @@ impl RaftNode {
             ("purged_index", index(metrics.purged).to_string()),
             ("voters", names(Part::Voter)),
             ("learners", names(Part::Learner)),
-            ("voter", if self.inner.consensus.is_voter() { "yes" } else { "no" }.to_owned()),
+            ("voter", yes(self.inner.consensus.is_voter())),
+            ("may_stand", yes(self.inner.consensus.may_stand())),
             ("reads", self.inner.read_by.name().to_owned()),
             ("read_rounds", self.inner.reads.rounds().to_string()),
         ];

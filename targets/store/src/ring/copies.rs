@@ -150,7 +150,7 @@ impl Copies {
             for (key, copy) in stored.iter() {
                 let name = record_key(owner, key);
                 // Changes under way may bring newer ones before this: the disk's order decides.
-                let held = data.get(&name[..])?.and_then(|record| decode(record.value()));
+                let held = data.get(&name[..])?.map(|record| decode(record.value())).transpose()?;
                 if let Some(copy) = meeting.of(held.as_ref().map(|held| &held.copy), copy) {
                     let record = Record { copy, actor: held.and_then(|held| held.actor) };
                     data.insert(&name[..], &encode(&record)[..])?;
@@ -202,7 +202,7 @@ impl Copies {
         let name = record_key(owner, &key);
         let change = move |transaction: &WriteTransaction| {
             let mut data = transaction.open_table(DATA)?;
-            let held = data.get(&name[..])?.and_then(|record| decode(record.value()));
+            let held = data.get(&name[..])?.map(|record| decode(record.value())).transpose()?;
             let actor = held.as_ref().and_then(|held| held.actor).unwrap_or(fresh);
             let siblings = match held.map(|held| held.copy) {
                 Some(Versioned::Siblings(siblings)) => siblings,
@@ -271,7 +271,7 @@ impl Copies {
             let mut data = transaction.open_table(DATA)?;
             for (key, stamp) in forgotten.iter() {
                 let name = record_key(owner, key);
-                let held = data.get(&name[..])?.and_then(|record| decode(record.value()));
+                let held = data.get(&name[..])?.map(|record| decode(record.value())).transpose()?;
                 if held.is_some_and(|held| held.copy.stamp() == *stamp) {
                     data.remove(&name[..])?;
                 }
@@ -295,7 +295,7 @@ impl Copies {
     }
 }
 
-/// What becomes of a copy that is held when another one is met.
+/// How a node combines the copy that it holds with one that it meets.
 #[derive(Debug, Clone, Copy)]
 enum Meeting {
     /// They are merged.
@@ -340,8 +340,10 @@ fn parse_record_key(record: &[u8]) -> (Option<Member>, Bytes) {
     }
 }
 
-fn decode(record: &[u8]) -> Option<Record> {
-    postcard::from_bytes(record).ok()
+/// # Errors
+/// The record is not one: it was read when the folder was opened, and is damaged since.
+fn decode(record: &[u8]) -> Result<Record, redb::Error> {
+    postcard::from_bytes(record).map_err(|error| redb::Error::Corrupted(format!("a copy of a key: {error}")))
 }
 
 fn encode<T: Serialize>(record: &T) -> Vec<u8> {

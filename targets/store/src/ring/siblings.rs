@@ -113,7 +113,7 @@ mod tests {
         history: History,
     }
 
-    /// What a client was told: the context, and what it stands for.
+    /// A node told a client this context; it stands for these writes.
     #[derive(Clone, Default)]
     struct Told {
         context: VersionVector,
@@ -145,7 +145,7 @@ mod tests {
                     let Replica { copy, actor, history } = &mut replicas[at];
                     let value = Some(write).filter(|_| draws.below(6) > 0);
                     *copy = copy.write(*actor, &context, value).unwrap();
-                    // What was replaced is known to have been, also where it was never here.
+                    // A replica knows that a write was replaced, even if it never had that write.
                     history.merge(&History { seen: seen.clone(), replaced: seen });
                     history.seen.extend(value);
                 }

@@ -329,21 +329,11 @@ impl Cluster {
         value.unwrap_or_else(|| panic!("no {key} in {info}")).trim().parse().unwrap()
     }
 
-    /// Waits until a node may stand for election.
-    pub async fn until_it_may_stand(&self, node: usize) {
-        let deadline = Instant::now() + PATIENCE;
-        while !self.log(node).contains("it may stand for election") {
-            assert!(Instant::now() < deadline, "n{node} may not stand for election; {}", self.logs());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    fn log(&self, node: usize) -> String {
-        std::fs::read_to_string(self.folder.path().join(format!("n{node}.log"))).unwrap_or_default()
-    }
-
     fn logs(&self) -> String {
-        (1..=self.nodes.len()).map(|node| format!("--- n{node}\n{}", self.log(node))).collect()
+        let read = |node| {
+            std::fs::read_to_string(self.folder.path().join(format!("n{node}.log"))).unwrap_or_default()
+        };
+        (1..=self.nodes.len()).map(|node| format!("--- n{node}\n{}", read(node))).collect()
     }
 }
 

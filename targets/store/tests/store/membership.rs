@@ -118,7 +118,8 @@ async fn a_removed_node_that_was_cut_off_is_told_when_it_asks_for_votes() {
     let cluster = cluster(3, &[]).await;
     let leader = cluster.leader(1, &[1, 2, 3]).await;
     let gone = (1..=3).find(|node| *node != leader).unwrap();
-    cluster.until_it_may_stand(gone).await;
+    // A node that has heard from no other since its start never stands.
+    cluster.until(gone, "INFO", |info| info.contains("may_stand:yes")).await;
     cluster.isolate(gone, Pass::Cut);
     cluster.until(leader, &format!("RAFT.NODE REMOVE n{gone}"), |reply| !reply.starts_with('-')).await;
     cluster.until(gone, "INFO", |info| info.contains("role:candidate")).await;

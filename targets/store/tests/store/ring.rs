@@ -331,7 +331,7 @@ async fn siblings_dropped_keeps_one_of_them() {
 /// Writes a key to a node that stands in for its owners, twice, with a hand-off between; returns how many values the owners have.
 async fn stand_in_twice(bug: Option<&'static str>) -> usize {
     let cluster = start(5, &["conflict=siblings", "sloppy=on", "anti_entropy_ms=100"], bug).await;
-    // Of so many keys, some have no owner among the last two.
+    // The first three nodes own some of these keys alone, so that the last two stand in for all of their owners.
     for value in ["a", "b"] {
         part_the_first_three(&cluster).await;
         for at in 0..30 {

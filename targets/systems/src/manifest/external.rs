@@ -61,7 +61,7 @@ fn port_of(address: &str) -> Option<u16> {
         let fits = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_');
         !part.is_empty() && part.len() <= 63 && part.chars().all(fits)
     };
-    // What ends as a number does is an IPv4 address, or none.
+    // A host name does not end with a number; an IPv4 address does.
     let is_number = host.rsplit('.').next()?.chars().all(|letter| letter.is_ascii_digit());
     let is_host = if is_number { host.parse::<Ipv4Addr>().is_ok() } else { host.split('.').all(part) };
     let plain = port.chars().all(|letter| letter.is_ascii_digit());
