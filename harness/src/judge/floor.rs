@@ -302,6 +302,7 @@ mod tests {
     use duress_history::register::Register;
 
     use super::*;
+    use crate::judge::tests::reads;
 
     fn asked(ok: u64) -> Asked {
         Asked { invoked: 10, ok }
@@ -388,6 +389,35 @@ mod tests {
         let exercised = Exercised::of::<Register>(&[], &events, 10_000_000);
         let faults: Vec<u32> = exercised.faults.iter().map(|fault| fault.fault).collect();
         assert_eq!(faults, [1, 2]);
+    }
+
+    #[test]
+    fn operations_are_counted_by_phase_by_node_and_under_the_fault_that_they_met() {
+        let fault = FaultName { id: 1, family: "packet".to_owned(), what: "packet".to_owned() };
+        let probes = PacketsSeen { links: 4, met: 4, ..PacketsSeen::default() };
+        let started = NemesisAct::Started {
+            fault: fault.clone(),
+            leader: None,
+            away: vec![NodeId::new("n2")],
+            since_us: 100_000,
+            late_us: 0,
+            evidence: Evidence::Shaped { links: 4, cut: 0, touches: Touches::Every, probes },
+        };
+        let acts = [(100, started), (300, NemesisAct::Stopping { fault })];
+        let events = acts.map(|(ms, act)| NemesisEvent { index: ms, time: ms * 1_000_000, act });
+        let Exercised { main, finals, answered_permille, nodes, faults } =
+            Exercised::of(&reads(), &events, 1_000_000_000);
+        assert_eq!((main, finals, answered_permille), (4, 1, 400));
+        let nodes: Vec<(&str, u64, u64)> =
+            nodes.iter().map(|(node, asked)| (node.as_str(), asked.invoked, asked.ok)).collect();
+        assert_eq!(nodes, [("n1", 5, 4), ("n2", 2, 0), ("n3", 2, 1)]);
+        let [under] = &faults[..] else { panic!("{faults:?}") };
+        assert_eq!((under.operations, under.took_away), (Asked { invoked: 5, ok: 1 }, 1));
+        let sides = under.sides.as_ref().expect("two sides").to_string();
+        assert_eq!(
+            sides,
+            "0 of 2 operations at n2 (1 open as it healed), 1 of 2 at n1, n3 (1 open as it healed)"
+        );
     }
 
     #[test]

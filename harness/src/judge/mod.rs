@@ -373,7 +373,44 @@ fn watched(limit: Duration, check: &mut dyn FnMut(&AtomicBool)) -> Result<(), Ju
 
 #[cfg(test)]
 mod tests {
+    use duress_history::register::{Register, RegisterOp};
+    use duress_history::{Completion, NodeId, OpError, Process};
+
     use super::*;
+
+    /// Returns nine reads of three nodes in 1.3 s, of which clients ran for 1 s: two fail, and two are of unknown outcome.
+    pub(super) fn reads() -> Vec<Operation<Register>> {
+        const MS: u64 = 1_000_000;
+        let read = Register { key: "x".into(), op: RegisterOp::Read(None) };
+        let ok = |ms: u64| Completion::Ok { index: 0, time: ms * MS, answer: read.clone() };
+        let fail = |ms: u64, kind: Option<&'static str>| {
+            let error = |kind: &'static str| {
+                Box::new(OpError { kind: Some(kind.into()), text: String::new(), saw: None })
+            };
+            Completion::Fail { index: 0, time: ms * MS, error: kind.map(error) }
+        };
+        let info = |ms: Option<u64>| Completion::Info { at: ms.map(|ms| (0, ms * MS)), error: None };
+        let all = [
+            ("n1", 10, ok(20)),
+            ("n1", 50, ok(150)),
+            ("n2", 120, info(Some(250))),
+            ("n2", 150, info(None)),
+            ("n1", 200, ok(350)),
+            ("n1", 210, fail(220, Some("precondition"))),
+            ("n3", 400, ok(410)),
+            ("n1", 1100, ok(1110)),
+            ("n3", 1200, fail(1300, None)),
+        ];
+        let operation = |(node, ms, completion): (&str, u64, Completion<Register>)| Operation {
+            process: Process(0),
+            node: Some(NodeId::new(node)),
+            index: 0,
+            time: ms * MS,
+            action: read.clone(),
+            completion,
+        };
+        all.into_iter().map(operation).collect()
+    }
 
     #[test]
     fn a_check_is_told_to_end_when_its_time_is_over() {

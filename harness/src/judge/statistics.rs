@@ -161,3 +161,29 @@ impl Tally {
         all
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::tests::reads;
+
+    #[test]
+    fn operations_are_counted_by_outcome_by_reason_and_by_node() {
+        let figures = statistics(&reads(), 1_000_000_000);
+        assert_eq!(figures.counts, Counts { ok: 5, fail: 2, info: 2 });
+        let read = &figures.by_f["read"];
+        assert_eq!((read.counts, read.max_us / 1000), (figures.counts, 150));
+        assert!((10..=11).contains(&(read.p50_us / 1000)), "{read:?}");
+        let (first, second) = (&figures.by_node["n1"], &figures.by_node["n2"]);
+        assert_eq!(
+            (first.available_permille, first.longest_gap_ms),
+            (300, 650),
+            "reads at the end do not count"
+        );
+        assert_eq!(first.counts, Counts { ok: 4, fail: 1, info: 0 });
+        assert_eq!((second.counts.info, second.available_permille), (2, 0));
+        let reasons = [("no reason given", 2), ("no answer before the history ends", 1), ("precondition", 1)];
+        assert_eq!(figures.reasons, reasons.map(|(why, count)| (why.to_owned(), count)));
+        assert_eq!((figures.lasted_ms, figures.first_ok_ms), (1110, Some(20)));
+    }
+}
