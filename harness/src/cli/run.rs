@@ -78,8 +78,8 @@ pub struct RunArgs {
     /// lists (`duress targets`)
     #[arg(long)]
     draw_options: bool,
-    /// The operations of the clients (`duress workloads` lists them) [default: the bug's, or the target's
-    /// first]
+    /// The operations of the clients (`duress workloads` lists them) [default: the bug's, or the first that
+    /// the target has with these settings]
     #[arg(long, short)]
     workload: Option<String>,
     /// The faults, as family or family:variant, and stories, separated by commas (`duress faults` lists them); none, or all
@@ -362,10 +362,10 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
     let Subject { system, workload: named } = args.target.system(args.workload.as_deref())?;
     let bug = args.target.bug.as_ref().filter(|_| !args.no_scenario);
     let scenario = bug.and_then(|name| system.description().scenarios.get(name));
-    let workload = match (&named, scenario) {
-        (Some(name), _) => workload(system, name)?,
-        (None, Some(scenario)) => workload(system, &scenario.workload)?,
-        (None, None) => Workloads::of(system).next().ok_or_else(|| {
+    let asked = named.as_deref().or(scenario.map(|scenario| &*scenario.workload));
+    let workload = match asked {
+        Some(name) => workload(system, name)?,
+        None => Workloads::of(system).next().ok_or_else(|| {
             let name = &system.description().name;
             Failure::usage(anyhow::anyhow!("{name} has no workloads"))
         })?,
@@ -387,7 +387,14 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
     let request = Request { scenario: !args.no_scenario, ..args.target.request(node_count)? };
     let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(0..=u64::from(u32::MAX)));
     let settings = resolved(system, request, args.draw_options.then_some(seed))?;
-    has_workload(system, &settings, node_count, workload, args.promise)?;
+    let workload = match has_workload(system, &settings, node_count, workload, args.promise) {
+        Ok(()) => workload,
+        // The user named no workload, and the mode may have another one.
+        Err(lacking) if asked.is_none() => {
+            Workloads::of_settings(system, &settings, node_count).next().ok_or(lacking)?
+        }
+        Err(lacking) => return Err(lacking),
+    };
     let lacks = &system.description_in(&settings, node_count).lacks;
     let planned_workload = match scenario.filter(|scenario| scenario.workload == workload.name()) {
         Some(scenario) => args.workload_options.or(&scenario.workload_options)?.resolve(workload, lacks)?,

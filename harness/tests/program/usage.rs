@@ -148,6 +148,10 @@ fn plans_are_refused_by_what_is_wrong_with_them() {
 
 fn a_plan_is_printed_and_nothing_is_started() {
     let stage = Stage::set();
+    // A mode that lacks the target's first workload is run with its own.
+    let other = stage.run("run store --mode ring -o conflict=siblings --dry-run", PATIENCE).exits(0);
+    let plan: serde_json::Value = serde_json::from_str(&other.stdout).unwrap();
+    assert_eq!(plan["workload"]["name"], "set", "{other}");
     let line = "run store --dry-run --seed 7 --faults partition,kill,pause,partition:bridge --time-limit 60";
     let [first, second] = [(); 2].map(|()| stage.run(line, PATIENCE).exits(0));
     assert!(first.stdout == second.stdout, "the same seed, and two plans:\n{first}\n{second}");
