@@ -31,7 +31,7 @@ const WAITS_MS: u64 = 20;
 /// Several faults that belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Story {
-    /// All nodes are killed, a majority starts and accepts writes, and part of it is struck as the lagging nodes start.
+    /// All nodes are killed, a majority starts and accepts writes, and its leader or another part of it is struck as the lagging nodes start.
     Laggard,
     /// A follower is cut off, and the leader is struck as the follower returns.
     Handover,
@@ -90,7 +90,7 @@ impl Story {
         match self {
             Self::Laggard => [
                 "laggard",
-                "all nodes are killed, a majority starts and accepts writes, and part of it is struck as the lagging nodes start",
+                "all nodes are killed, a majority starts and accepts writes, and its leader or another part of it is struck as the lagging nodes start",
             ],
             Self::Handover => {
                 ["handover", "a follower is cut off, and the leader is struck as the follower returns"]
@@ -166,9 +166,14 @@ impl Story {
         matches!(self, Self::Election | Self::RollingLeader)
     }
 
-    /// Returns its weight in a draw. It is high for the only story about clients, if clients hold something of the target.
+    /// Returns its weight in a draw. It is high for the only story about clients, if clients hold something of
+    /// the target, and for the one that finds most of what nodes forget when they restart.
     fn weight(self, stage: &Stage<'_>) -> u32 {
-        if self == Self::ZombieClient && stage.client_time_out.is_some() { 4 } else { 1 }
+        match self {
+            Self::ZombieClient if stage.client_time_out.is_some() => 4,
+            Self::Laggard => 3,
+            _ => 1,
+        }
     }
 
     /// Draws a story that fits the stage. At least one does.
@@ -339,14 +344,20 @@ impl<R: Rng> Script<'_, R> {
         order.shuffle(self.rng);
         let minority = (order.len() - 1) / 2;
         let (lagging, majority) = order.split_at(minority);
-        let (start, missed) = (self.lasts(Band::Short), self.lasts(Band::Above));
+        // The majority has to start, to elect, and to accept writes meanwhile.
+        let (start, missed) =
+            (self.lasts(Band::Short), self.stage.timing.election_ms() + self.lasts(Band::Above));
         let down = |nodes: &[NodeId]| Fault::Kill { targets: Targets::Nodes(nodes.to_vec()) };
         self.begin(down(majority), start);
         self.begin(down(lagging), start + missed);
-        // As the lagging nodes start, as many nodes of the majority are disabled, so the remaining ones must
-        // bring the lagging nodes up to date.
+        // As the lagging nodes start, nodes of the majority are disabled, so that one of the remaining nodes
+        // has to replace a leader that the lagging nodes never heard of, and to bring them up to date.
         self.wait((start + missed).saturating_sub(40));
-        let gone = Selector::Nodes(majority[..minority].to_vec());
+        let gone = if self.rng.random_ratio(3, 4) {
+            self.leader()
+        } else {
+            Selector::Nodes(majority[..minority].to_vec())
+        };
         let fault = if self.coin() { self.isolate(&gone) } else { self.kill(&gone) };
         let lasts = self.lasts(Band::Above);
         self.begin(fault, lasts);

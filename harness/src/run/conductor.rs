@@ -37,7 +37,8 @@ const WATCH_PERIOD: Duration = Duration::from_millis(500);
 /// exact moment.
 const HAND_OVER: Duration = Duration::from_millis(5);
 /// A fault that is late by more than this is left out if its family has been in force already. A machine that
-/// is too busy for the schedule would otherwise only meet one fault after the other.
+/// is too busy for the schedule would otherwise only meet one fault after the other, and faults whose drawn
+/// events came while there was no room for them would take that of the faults planned later.
 const TOO_LATE: Duration = Duration::from_secs(1);
 /// The role of the node at which an event was observed, for the fault that waited for it.
 const OF_EVENT: &str = "node of the event";
@@ -215,8 +216,14 @@ impl Conductor {
     }
 
     fn is_too_late(&self, fault: &ScheduledFault, course: &Course) -> bool {
-        let late = self.clock.now().saturating_sub(Duration::from_millis(fault.start_ms));
-        fault.on.is_none() && late > TOO_LATE && course.families.contains(&fault.fault.family())
+        let planned = match &fault.on {
+            None => Duration::from_millis(fault.start_ms),
+            Some(trigger) if trigger.anyway => fault.latest(),
+            // The user asked for a fault at this event.
+            Some(_) => return false,
+        };
+        let late = self.clock.now().saturating_sub(planned);
+        late > TOO_LATE && course.families.contains(&fault.fault.family())
     }
 
     /// Starts to wait for the event of `fault`.

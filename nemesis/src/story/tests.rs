@@ -137,13 +137,30 @@ fn a_follower_lacks_the_role_that_the_story_is_about() {
 #[test]
 fn the_one_that_lags_is_brought_up_to_date_by_those_that_are_left() {
     let setting = Setting::new(3, &[]);
-    let acts = Story::Laggard.acts(&setting.stage(None), &mut ChaCha8Rng::seed_from_u64(5));
-    let [majority, lagging, gone] = &acts[..] else { panic!("{acts:?}") };
-    let named = |act: &Act| act.fault.targets().map(|targets| targets.named().to_vec()).unwrap_or_default();
-    let (majority_nodes, lagging_nodes, gone_nodes) = (named(majority), named(lagging), named(gone));
-    assert_eq!((majority_nodes.len(), lagging_nodes.len(), gone_nodes.len()), (2, 1, 1));
-    assert!(majority_nodes.contains(&gone_nodes[0]) && !majority_nodes.contains(&lagging_nodes[0]));
-    // The majority accepts writes alone for a while, and part of it is disabled before the lagging node
-    // starts.
-    assert!(majority.within_ms < gone.after_ms && gone.after_ms < lagging.within_ms);
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let mut leader_is_gone = BTreeSet::new();
+    for _ in 0..20 {
+        let acts = Story::Laggard.acts(&setting.stage(None), &mut rng);
+        let [majority, lagging, gone] = &acts[..] else { panic!("{acts:?}") };
+        let named =
+            |act: &Act| act.fault.targets().map(|targets| targets.named().to_vec()).unwrap_or_default();
+        let (majority_nodes, lagging_nodes) = (named(majority), named(lagging));
+        assert_eq!((majority_nodes.len(), lagging_nodes.len()), (2, 1));
+        assert!(!majority_nodes.contains(&lagging_nodes[0]));
+        leader_is_gone.insert(match gone.fault.targets() {
+            Some(Targets::Nodes(nodes)) => {
+                assert!(nodes.len() == 1 && majority_nodes.contains(&nodes[0]), "{acts:?}");
+                false
+            }
+            Some(Targets::Chosen(choice)) => {
+                assert!(choice.role == Relation::Has(Role::leader()) && choice.count == 1, "{acts:?}");
+                true
+            }
+            other => panic!("{other:?}"),
+        });
+        // The majority accepts writes alone for a while, and part of it is disabled before the lagging node
+        // starts.
+        assert!(majority.within_ms < gone.after_ms && gone.after_ms < lagging.within_ms);
+    }
+    assert_eq!(leader_is_gone, [false, true].into());
 }
