@@ -60,10 +60,7 @@ impl Language {
                 r#""node", "client.js""#,
                 &[
                     ("client.js", include_str!("../../assets/toy/client.js")),
-                    (
-                        "duress_client.js",
-                        include_str!("../../assets/clients/javascript/duress_client.js"),
-                    ),
+                    ("duress_client.js", include_str!("../../assets/clients/javascript/duress_client.js")),
                 ],
             ),
             Self::Go => (
