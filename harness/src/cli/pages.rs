@@ -106,7 +106,8 @@ fn commands(line: &str) -> Vec<Vec<String>> {
             None if words.first().is_some_and(|word| word == "duress") => &words[1..],
             None => return None,
         };
-        Some([&["duress".to_owned()], name].concat())
+        let arguments = name.iter().take_while(|word| *word != ">").cloned();
+        Some(std::iter::once("duress".to_owned()).chain(arguments).collect())
     };
     commands.into_iter().filter_map(own).collect()
 }
@@ -118,6 +119,11 @@ fn all_commands(page: &str) -> Vec<Vec<String>> {
     let prose = prose.replace('\n', " ");
     let spans = prose.split('`').skip(1).step_by(2);
     blocks.chain(spans).flat_map(commands).collect()
+}
+
+/// Whether a word is a placeholder, as in `duress run store --bug NAME`, or a variable of the shell.
+fn stands_for_another(word: &str) -> bool {
+    word.contains(['…', '$']) || (word.len() > 1 && word.chars().all(|c| c.is_ascii_uppercase()))
 }
 
 #[test]
@@ -149,8 +155,7 @@ fn every_command_is_understood() {
     for (path, page) in &pages() {
         for words in all_commands(page) {
             let shown = format!("{}: {}", path.display(), words.join(" "));
-            // A line of options is shown in words that stand for others: `duress run --bug NAME`.
-            if words.iter().any(|word| word.contains('…')) {
+            if words.iter().any(|word| stands_for_another(word)) {
                 continue;
             }
             let cli = match Cli::try_parse_from(&words) {
