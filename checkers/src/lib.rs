@@ -76,3 +76,8 @@ pub mod verdict;
 mod witness;
 
 pub use verdict::{Anomaly, AnomalyKind, CheckReport, Verdict};
+
+/// The README, whose example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -82,3 +82,8 @@ pub use recorder::Recorder;
 pub use scalar::Scalar;
 pub use session::{SessionGuarantee, SessionGuarantees};
 pub use syntax::SyntaxError;
+
+/// The README, whose example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -9,9 +9,9 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::print;
 
 /// The manifest of a small store, whose client is the one in Python.
-const MANIFEST: &str = include_str!("../../../targets/manifests/toy/duress.toml");
+const MANIFEST: &str = include_str!("../../assets/toy/duress.toml");
 /// The store.
-const STORE: &str = include_str!("../../../targets/manifests/toy/store.py");
+const STORE: &str = include_str!("../../assets/toy/store.py");
 /// The words of the manifest that start the client in Python.
 const STARTS_PYTHON: &str = r#""python3", "client.py""#;
 
@@ -52,48 +52,45 @@ impl Language {
             Self::Python => (
                 STARTS_PYTHON,
                 &[
-                    ("client.py", include_str!("../../../targets/manifests/toy/client.py")),
-                    ("duress_client.py", include_str!("../../../targets/clients/python/duress_client.py")),
+                    ("client.py", include_str!("../../assets/toy/client.py")),
+                    ("duress_client.py", include_str!("../../assets/clients/python/duress_client.py")),
                 ],
             ),
             Self::Javascript => (
                 r#""node", "client.js""#,
                 &[
-                    ("client.js", include_str!("../../../targets/manifests/toy/client.js")),
-                    (
-                        "duress_client.js",
-                        include_str!("../../../targets/clients/javascript/duress_client.js"),
-                    ),
+                    ("client.js", include_str!("../../assets/toy/client.js")),
+                    ("duress_client.js", include_str!("../../assets/clients/javascript/duress_client.js")),
                 ],
             ),
             Self::Go => (
                 r#""go", "run", "client.go", "duress_client.go""#,
                 &[
-                    ("client.go", include_str!("../../../targets/manifests/toy/client.go")),
-                    ("duress_client.go", include_str!("../../../targets/clients/go/duress_client.go")),
+                    ("client.go", include_str!("../../assets/toy/client.go")),
+                    ("duress_client.go", include_str!("../../assets/clients/go/duress_client.go")),
                 ],
             ),
             Self::Rust => (
                 r#""sh", "start.sh""#,
                 &[
-                    ("client.rs", include_str!("../../../targets/manifests/toy/client.rs")),
-                    ("duress_client.rs", include_str!("../../../targets/clients/rust/duress_client.rs")),
-                    ("start.sh", include_str!("../../../targets/manifests/toy/start-rust.sh")),
+                    ("client.rs", include_str!("../../assets/toy/client.rs")),
+                    ("duress_client.rs", include_str!("../../assets/clients/rust/duress_client.rs")),
+                    ("start.sh", include_str!("../../assets/toy/start-rust.sh")),
                 ],
             ),
             Self::Java => (
                 r#""sh", "start.sh""#,
                 &[
-                    ("Toy.java", include_str!("../../../targets/manifests/toy/Toy.java")),
-                    ("DuressClient.java", include_str!("../../../targets/clients/java/DuressClient.java")),
-                    ("start.sh", include_str!("../../../targets/manifests/toy/start-java.sh")),
+                    ("Toy.java", include_str!("../../assets/toy/Toy.java")),
+                    ("DuressClient.java", include_str!("../../assets/clients/java/DuressClient.java")),
+                    ("start.sh", include_str!("../../assets/toy/start-java.sh")),
                 ],
             ),
             Self::Shell => (
                 r#""bash", "client.sh""#,
                 &[
-                    ("client.sh", include_str!("../../../targets/manifests/toy/client.sh")),
-                    ("duress_client.sh", include_str!("../../../targets/clients/shell/duress_client.sh")),
+                    ("client.sh", include_str!("../../assets/toy/client.sh")),
+                    ("duress_client.sh", include_str!("../../assets/clients/shell/duress_client.sh")),
                 ],
             ),
         }

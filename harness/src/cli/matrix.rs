@@ -15,6 +15,7 @@ use super::run::RunArgs;
 use super::words::duration;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
+use crate::matrix::annotations::annotations;
 use crate::matrix::bank::Depth;
 use crate::matrix::cell::{Aim, Cell};
 use crate::matrix::file::MatrixFile;
@@ -70,6 +71,9 @@ pub struct MatrixArgs {
     /// Write the results as Markdown, besides those in the output folder
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+    /// Print an annotation for each failed cell, which GitHub Actions shows at its line of the file
+    #[arg(long)]
+    annotate: bool,
     /// Write the results as JSON, besides those in the output folder
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -174,6 +178,9 @@ pub fn matrix(args: &MatrixArgs) -> Result<Exit, Failure> {
     if let (true, Some(folder)) = (args.record, &file.results) {
         let path = results.bank().keep(folder).map_err(Failure::internal)?;
         tell(format_args!("the figures are kept in {}", path.display()));
+    }
+    if args.annotate {
+        print(annotations(&results))?;
     }
     print(closing(&results, &out))?;
     Ok(exit)

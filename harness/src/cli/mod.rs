@@ -15,6 +15,8 @@ mod maelstrom;
 mod matrix;
 pub mod output;
 mod page_file;
+#[cfg(test)]
+mod pages;
 mod perform;
 mod report;
 pub(crate) mod run;

@@ -358,7 +358,7 @@ fn best_port() -> Result<PortKind, Failure> {
 }
 
 /// Resolves the command line into a plan. The port is a preliminary one until it is known which works.
-fn plan(args: &RunArgs) -> Result<Planned, Failure> {
+pub(super) fn plan(args: &RunArgs) -> Result<Planned, Failure> {
     let Subject { system, workload: named } = args.target.system(args.workload.as_deref())?;
     let bug = args.target.bug.as_ref().filter(|_| !args.no_scenario);
     let scenario = bug.and_then(|name| system.description().scenarios.get(name));

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::outcome::Outcome;
 use super::results::{CellResult, MatrixResults};
 use super::table::leads;
+use crate::report::markup::{code, escaped};
 
 /// The limit of failed cells described in full; later ones are only listed, since a comment has a largest
 /// size.
@@ -109,34 +110,6 @@ fn mark(outcome: Outcome) -> &'static str {
         Outcome::MissingAnomaly => "🔍 missing anomaly",
         Outcome::Anomaly => "❌ anomaly",
     }
-}
-
-/// Returns `text` escaped: no character of it is markup, and it stays in its line and in its cell of a table.
-#[must_use]
-pub fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            // Any punctuation of ASCII may be escaped so; these are those that mean something within a line.
-            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '<' | '>' | '#' | '|' | '~' | '&' | '!'
-            | '@' | '$' => {
-                escaped.push('\\');
-                escaped.push(c);
-            }
-            '\r' | '\n' | '\t' => escaped.push(' '),
-            c => escaped.push(c),
-        }
-    }
-    escaped
-}
-
-/// Returns `text` as code within a line, set off by more backticks than it has in a row.
-fn code(text: &str) -> String {
-    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
-    let ticks = "`".repeat(longest + 1);
-    let text = text.replace(['\r', '\n'], " ");
-    // A space on either side is not shown, and keeps a backtick at the end apart.
-    if longest == 0 { format!("{ticks}{text}{ticks}") } else { format!("{ticks} {text} {ticks}") }
 }
 
 #[cfg(test)]

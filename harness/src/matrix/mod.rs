@@ -7,8 +7,9 @@
 //! - [`session`]: runs them, each as a child process;
 //! - [`judgement`]: compares trials with expectations; [`outcome`]: the outcomes of cells, by severity;
 //! - [`bank`]: how surely and how soon ([`detection`]) a seeded bug is found;
-//! - [`results`], [`table`], [`junit`], [`markdown`]: the output for a person.
+//! - [`results`], [`table`], [`junit`], [`markdown`], [`annotations`]: the output for a person.
 
+pub mod annotations;
 pub mod bank;
 pub mod cell;
 pub mod command;

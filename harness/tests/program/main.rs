@@ -7,6 +7,8 @@ mod anomalies;
 mod crash_states;
 mod external;
 mod faults;
+mod formats;
+mod guide;
 mod histories;
 mod hunted;
 mod killed;
@@ -51,6 +53,8 @@ fn main() -> ExitCode {
     for (group, tests) in [
         ("usage", usage::TESTS),
         ("histories", histories::TESTS),
+        ("formats", formats::TESTS),
+        ("guide", guide::TESTS),
         ("hunted", hunted::TESTS_WITHOUT_CLUSTERS),
         ("manifests", manifests::TESTS_WITHOUT_CLUSTERS),
         ("external", external::TESTS_WITHOUT_CLUSTERS),

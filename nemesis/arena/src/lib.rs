@@ -62,3 +62,8 @@ pub use switch::{
 pub use sys::child::{die_with_parent, kill_group};
 pub use sys::wall_clock::machine_wall_ns;
 pub use throttle::{Throttle, ThrottleAccount, ThrottleError};
+
+/// The README, whose example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -1,3 +1,4 @@
+use super::super::annotations::annotations;
 use super::super::bank::BugRecord;
 use super::super::detection::Detections;
 use super::super::junit::junit;
@@ -192,4 +193,17 @@ fn junit_has_the_shape_that_ci_systems_read() {
         assert!(!attribute(failure, "message").is_empty() && !attribute(failure, "type").is_empty());
     }
     assert!(!xml.contains('\u{1}'), "a character that XML cannot hold");
+}
+
+#[test]
+fn failed_cells_are_annotated_at_their_lines() {
+    let mut results = results();
+    results.matrix = "ci/a,b:c.toml".into();
+    let text = annotations(&results);
+    let failed = results.cells.iter().filter(|cell| cell.outcome.failed()).count();
+    assert_eq!(text.lines().count(), failed, "{text}");
+    for line in text.lines() {
+        assert!(line.starts_with("::error file=ci/a%2Cb%3Ac.toml,line=3,title="), "{line}");
+    }
+    assert!(text.contains("ü%0Anext"), "{text}");
 }
