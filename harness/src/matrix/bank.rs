@@ -202,12 +202,15 @@ mod tests {
     use duress_checkers::verdict::AnomalyKind::{LostWrite, StaleRead};
 
     use super::super::cell::Named;
+    use super::super::command::RunCommand;
     use super::super::judgement::tests::{broken, invalid, trial};
     use super::*;
 
     fn gate(minimum_rate: f64) -> BugGate {
         BugGate {
             bug: "stale-leader-read".to_owned(),
+            without: RunCommand::default(),
+            published: None,
             named: Named { expected: vec![StaleRead], allowed: Vec::new() },
             entailed: Vec::new(),
             trials: 4,

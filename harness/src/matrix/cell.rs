@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use duress_checkers::verdict::AnomalyKind;
+use serde::{Deserialize, Serialize};
 
 use super::command::RunCommand;
 use super::key::Key;
@@ -39,8 +40,8 @@ pub const DEADLINE_MARGIN: Duration = Duration::from_secs(150);
 pub enum Aim {
     /// One run, or a few until the anomaly shows.
     Verdict(Expectation),
-    /// A seeded bug must be found often enough, and no anomaly without it.
-    Bug(BugGate),
+    /// A bug must be found often enough, and no anomaly without it.
+    Bug(Box<BugGate>),
 }
 
 /// The verdict that a run must end with.
@@ -80,11 +81,24 @@ impl Named {
     }
 }
 
-/// The demands on the harness about one seeded bug.
+/// A bug of a system that others wrote, as it was published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// What goes wrong, in a sentence.
+    pub what: String,
+    /// The address of the report.
+    pub source: String,
+}
+
+/// The demands on the harness about one bug: a seeded one, or one that a version of a system has.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BugGate {
     /// The bug.
     pub bug: String,
+    /// The run without it.
+    pub without: RunCommand,
+    /// Who described it, unless it is a seeded one.
+    pub published: Option<Published>,
     /// The anomalies it shows as.
     pub named: Named,
     /// The anomalies that the scenario's settings entail even without the bug: a weaker promise allows more.

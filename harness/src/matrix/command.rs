@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::key::Key;
+
 /// A `duress run`, but for its seed and its folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunCommand {
@@ -63,6 +65,16 @@ impl RunCommand {
         self.flags.extend(over.flags.iter().map(|(name, value)| (name.clone(), value.clone())));
         self.options.extend(over.options.iter().map(|(name, value)| (name.clone(), value.clone())));
         self
+    }
+
+    /// Sets what `key` stands for, unless that is the seed.
+    pub fn set(&mut self, key: &Key, value: &str) {
+        match key {
+            Key::Target => value.clone_into(&mut self.target),
+            Key::Option(name) => _ = self.options.insert(name.clone(), value.to_owned()),
+            Key::Seed => {}
+            key => _ = self.flags.insert(key.name().to_owned(), value.to_owned()),
+        }
     }
 
     /// This command with one flag set to `value`.

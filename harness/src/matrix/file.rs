@@ -22,6 +22,8 @@
 //! trials = 10
 //! ```
 //!
+//! A bug without the key `bug` is one that a version of a system has: its table `control` says what the runs without it have in
+//! another way, as `control = { program = "etcd=/usr/bin/etcd" }`; `what` and `source` say what was published, and where.
 //! `control-allow` names anomalies that the settings of a bug's scenario entail without the bug. Every long option of
 //! `duress run` is a key. `expect` is `"valid"` or the anomalies of which one must appear; `allow`
 //! names others that may appear besides. A key written as a list comes into the name of each cell, as
@@ -35,11 +37,11 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::cell::{Aim, BugGate, Cell, Expectation, Named};
+use super::cell::{Aim, BugGate, Cell, Expectation, Named, Published};
 use super::command::RunCommand;
 use super::document::{Document, DocumentError};
 use super::key::{Key, RunOptions};
-use super::section::{Axis, Own, Reader, Section};
+use super::section::{Axis, CONTROL, Own, Reader, Section};
 use super::vocabulary;
 use crate::cli::words::duration;
 
@@ -59,11 +61,14 @@ pub struct MatrixFile {
 /// Keys of a cell for its expected result, and not for the run.
 const CELL_KEYS: [&str; 7] = ["name", "expect", "allow", "found-within", "deadline", "fast", "may-skip"];
 /// The same of a bug.
-const BUG_KEYS: [&str; 13] = [
+const BUG_KEYS: [&str; 16] = [
     "name",
     "expect",
     "allow",
     "control-allow",
+    CONTROL,
+    "what",
+    "source",
     "trials",
     "controls",
     "ablations",
@@ -195,7 +200,8 @@ impl Reader<'_> {
             }
             axes.entry(key.clone()).or_insert_with(|| axis.clone());
         }
-        for needed in [Some(Key::Target), (kind == Kind::Bug).then_some(Key::Bug)].into_iter().flatten() {
+        let seeded = kind == Kind::Bug && section.control.is_none();
+        for needed in [Some(Key::Target), seeded.then_some(Key::Bug)].into_iter().flatten() {
             if !axes.contains_key(&needed) {
                 return Err(self.wrong(section.span.clone(), format!("the {needed} is missing here")));
             }
@@ -232,22 +238,11 @@ impl Reader<'_> {
         let mut command = RunCommand::default();
         let mut seed = 1;
         for (key, (value, span)) in chosen {
-            match key {
-                Key::Target => command.target = (*value).to_owned(),
-                Key::Option(name) => {
-                    command.options.insert(name.clone(), (*value).to_owned());
-                }
-                Key::Seed => {
-                    seed = value.parse().map_err(|_| {
-                        self.wrong(
-                            span.clone(),
-                            format!("the seed is \"{value}\": a whole number is expected"),
-                        )
-                    })?;
-                }
-                key => {
-                    command.flags.insert(key.name().to_owned(), (*value).to_owned());
-                }
+            command.set(key, value);
+            if **key == Key::Seed {
+                seed = value.parse().map_err(|_| {
+                    self.wrong(span.clone(), format!("the seed is \"{value}\": a whole number is expected"))
+                })?;
             }
         }
         let bug = command.flags.get("bug").cloned();
@@ -273,16 +268,27 @@ impl Reader<'_> {
 
         let own = Own { reader: self, section, defaults };
         let named = own.named()?;
-        let aim = match (kind, bug) {
-            (Kind::Bug, Some(bug)) => Aim::Bug(own.gate(bug, named)?),
-            _ => Aim::Verdict(own.expectation(named)?),
+        let base = match (own.one("name")?, kind, &bug) {
+            (Some((name, span)), _, _) => self.name(name, span)?,
+            (None, Kind::Bug, Some(bug)) => format!("{}/{bug}", command.target),
+            (None, _, _) => return Err(self.wrong(section.span.clone(), "the name is missing here")),
         };
-        let base = match (own.one("name")?, &aim) {
-            (Some((name, span)), _) => self.name(name, span)?,
-            (None, Aim::Bug(gate)) => format!("{}/{}", command.target, gate.bug),
-            (None, Aim::Verdict(_)) => {
-                return Err(self.wrong(section.span.clone(), "the name is missing here"));
+        let aim = match kind {
+            Kind::Bug => {
+                let last = || base.rsplit('/').next().unwrap_or(&base).to_owned();
+                let mut without = command.clone();
+                without.flags.remove("bug");
+                for (key, axis) in section.control.iter().flat_map(|control| &control.axes) {
+                    without.set(key, &axis.values[0].0);
+                }
+                if without == command {
+                    let message = "the control is the same run: say in `control` what it has in another way";
+                    return Err(self.wrong(section.span.clone(), message));
+                }
+                vocabulary::check(&without).map_err(unknown_word)?;
+                Aim::Bug(Box::new(own.gate(bug.unwrap_or_else(last), without, named)?))
             }
+            Kind::Cell => Aim::Verdict(own.expectation(named)?),
         };
         let told = section.own.contains_key("name");
         let mut name = base;
@@ -373,7 +379,7 @@ impl Own<'_> {
         Ok(Expectation::Valid)
     }
 
-    fn gate(&self, bug: String, named: Named) -> Result<BugGate, DocumentError> {
+    fn gate(&self, bug: String, without: RunCommand, named: Named) -> Result<BugGate, DocumentError> {
         if named.expected.is_empty() {
             let span =
                 self.several("expect").first().map_or(self.section.span.clone(), |(_, span)| span.clone());
@@ -390,8 +396,21 @@ impl Own<'_> {
         let rate = self.parsed("minimum-rate", "a number above 0, and at most 1", |value| {
             value.parse::<f64>().ok().filter(|rate| *rate > 0.0 && *rate <= 1.0)
         })?;
+        let published = match (self.one("what")?, self.one("source")?) {
+            (Some((what, _)), Some((source, _))) => {
+                Some(Published { what: what.to_owned(), source: source.to_owned() })
+            }
+            (None, None) => None,
+            (Some((_, span)), None) | (None, Some((_, span))) => {
+                return Err(self
+                    .reader
+                    .wrong(span, "`what` and `source` come together: what was published, and where"));
+            }
+        };
         Ok(BugGate {
             bug,
+            without,
+            published,
             named,
             entailed,
             trials,

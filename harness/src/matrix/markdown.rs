@@ -82,6 +82,16 @@ pub fn markdown(results: &MatrixResults) -> String {
             say!(text, "| {} | {} |", mark(cell.outcome), row.join(" | "));
         }
         left_out(&mut text, bugs.len());
+        for (cell, published) in bugs.iter().filter_map(|cell| Some((cell, cell.published.as_ref()?))) {
+            say!(
+                text,
+                "**{}**: {} ([published]({}))  ",
+                escaped(&cell.name),
+                escaped(&published.what),
+                published.source
+            );
+            say!(text, "{}\n", code(&cell.command));
+        }
         say!(
             text,
             "Rates with their 95 % interval (Wilson). The median time is that at which the first witness was complete, with \

@@ -92,10 +92,8 @@ async fn one(
     machine: &Capabilities,
 ) -> Result<Prepared, PreflightError> {
     let plan = ask(program, file, &cell, &cell.command, options).await?;
-    if let Aim::Bug(_) = &cell.aim {
-        let mut control = cell.command.clone();
-        control.flags.remove("bug");
-        ask(program, file, &cell, &control, options).await?;
+    if let Aim::Bug(gate) = &cell.aim {
+        ask(program, file, &cell, &gate.without, options).await?;
     }
     if plan.faults != "none" && plan.schedule.is_empty() {
         let message = format!(
@@ -148,9 +146,15 @@ fn wrong(file: &Path, cell: &Cell, key: &Key, message: String) -> DocumentError 
 
 /// Returns what this machine lacks for a cell, in words.
 fn impossible(cell: &Cell, plan: &PlanFile, machine: &Capabilities) -> Option<String> {
-    if let Err(missing) = crate::systems::find(&cell.command.target).ok()?.available(&cell.command.programs())
-    {
-        return Some(missing.to_string());
+    let without = match &cell.aim {
+        Aim::Bug(gate) => Some(&gate.without),
+        Aim::Verdict(_) => None,
+    };
+    let system = crate::systems::find(&cell.command.target).ok()?;
+    for command in [Some(&cell.command), without].into_iter().flatten() {
+        if let Err(missing) = system.available(&command.programs()) {
+            return Some(missing.to_string());
+        }
     }
     let is = |field: &str, value: &str| plan.arena.get(field).is_some_and(|have| have == value);
     if is("clock", "own") && !machine.ptrace.is_available() {

@@ -6,6 +6,7 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize};
 
 use super::bank::BugRecord;
+use super::cell::Published;
 use super::outcome::{Outcome, worst};
 use crate::cli::exit::Exit;
 use crate::trial::Trial;
@@ -61,6 +62,9 @@ pub struct CellResult {
     /// Figures, where it is a bug.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bug: Option<BugRecord>,
+    /// What was published of it, if it is a bug of a system that others wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<Published>,
     /// How the figures compare with those before, in a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change: Option<String>,

@@ -18,6 +18,9 @@ use crate::cli::words::duration;
 /// A word of the file, and its place.
 pub type Word = (String, Range<usize>);
 
+/// The key of a bug for what its controls have in another way.
+pub const CONTROL: &str = "control";
+
 /// The values of one key: one, or the list that expands to a cell each.
 #[derive(Clone, Debug)]
 pub struct Axis {
@@ -36,6 +39,8 @@ pub struct Section {
     pub axes: BTreeMap<Key, Axis>,
     /// Its other keys.
     pub own: BTreeMap<String, Vec<Word>>,
+    /// Its table `control`.
+    pub control: Option<Box<Section>>,
 }
 
 /// Reads the tables of a document whose cells may give these options.
@@ -106,7 +111,17 @@ impl Reader<'_> {
                 let listed = value.get_ref().is_array();
                 Ok::<_, DocumentError>(Axis { values: self.words(name, value)?, listed })
             };
-            if own_keys.contains(&name) {
+            if name == CONTROL && own_keys.contains(&CONTROL) {
+                let control = self.section(self.table(value)?, value.span(), &[])?;
+                let axes = control.axes.iter();
+                if let Some((key, axis)) =
+                    axes.clone().find(|(key, axis)| **key == Key::Target || axis.listed)
+                {
+                    let message = format!("a control has its bug's target, and one value of each key: {key}");
+                    return Err(self.wrong(axis.values[0].1.clone(), message));
+                }
+                section.control = Some(Box::new(control));
+            } else if own_keys.contains(&name) {
                 section.own.insert(name.to_owned(), self.words(name, value)?);
             } else if name == "target" {
                 section.axes.insert(Key::Target, axis(value)?);

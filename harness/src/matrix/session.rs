@@ -170,6 +170,10 @@ impl Session<'_> {
             command: format!("duress {}", Shell(&self.words(&cell.command, cell.seed))),
             runs,
             bug: performed.judgement.bug,
+            published: match &cell.aim {
+                Aim::Bug(gate) => gate.published.clone(),
+                Aim::Verdict(_) => None,
+            },
             change: None,
         };
         self.table.borrow_mut().cell(&result);
@@ -202,9 +206,7 @@ impl Session<'_> {
 
     /// Makes the three series of a bug.
     async fn bug(&self, prepared: &Prepared, gate: &BugGate) -> Result<Performed, SessionError> {
-        let with = &prepared.cell.command;
-        let mut without = with.clone();
-        without.flags.remove("bug");
+        let (with, without) = (&prepared.cell.command, &gate.without);
         let unfaulted = with.clone().with("faults", "none");
         let mut series = Series { time_limit_s: prepared.time_limit.as_secs_f64(), ..Series::default() };
         let mut halted = false;
@@ -213,7 +215,7 @@ impl Session<'_> {
                 let ablations = if prepared.faults == 0 { 0 } else { gate.ablations };
                 let [trials, controls, ablated] = [
                     (with, SeriesName::Trial, gate.trials),
-                    (&without, SeriesName::Control, gate.controls),
+                    (without, SeriesName::Control, gate.controls),
                     (&unfaulted, SeriesName::Ablation, ablations),
                 ]
                 .map(|(command, name, count)| {
@@ -239,7 +241,7 @@ impl Session<'_> {
                     }
                 }
                 if !halted && gate.controls > 0 {
-                    match self.trial(prepared, &without, SeriesName::Control, prepared.cell.seed).await? {
+                    match self.trial(prepared, without, SeriesName::Control, prepared.cell.seed).await? {
                         Some(trial) => series.controls.push(trial),
                         None => halted = true,
                     }

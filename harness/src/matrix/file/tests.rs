@@ -91,6 +91,33 @@ fn a_bug_is_run_in_its_scenario_but_for_what_is_written_beside_it() {
 }
 
 #[test]
+fn a_published_bug_has_controls_that_lack_it() {
+    let text = r#"
+        [[bug]]
+        name = "redis/lost-writes"
+        target = "store"
+        mode = "primary"
+        options = { ack = "async" }
+        faults = "partition"
+        expect = "lost-write"
+        what = "Writes are lost."
+        source = "https://example.org/1"
+        control = { nodes = 3, options = { ack = "sync" } }
+    "#;
+    let file = parse(text).unwrap();
+    let Aim::Bug(gate) = &file.cells[0].aim else { panic!() };
+    assert_eq!((&*file.cells[0].name, &*gate.bug), ("redis/lost-writes", "lost-writes"));
+    let words = |command: &RunCommand| crate::trial::Shell(&command.words(|_| true, 1)).to_string();
+    assert_eq!(
+        words(&file.cells[0].command),
+        "run store --mode primary -o ack=async --faults partition --seed 1"
+    );
+    let control = "run store --mode primary -o ack=sync --faults partition --nodes 3 --seed 1";
+    assert_eq!(words(&gate.without), control);
+    assert_eq!(gate.published.as_ref().unwrap().source, "https://example.org/1");
+}
+
+#[test]
 fn the_whole_has_a_budget_and_a_folder_beside_the_file() {
     let cell = "[[cell]]\nname = \"a\"\ntarget = \"store\"\nexpect = \"valid\"\n";
     let file = parse(&format!("[matrix]\nbudget = \"90m\"\nresults = \"results\"\n{cell}")).unwrap();
@@ -169,6 +196,15 @@ fn what_is_not_understood_is_named_with_its_line() {
         &["stale-read", "without it"],
     );
     refused("[[bug]]\ntarget = \"store\"\nexpect = \"stale-read\"\n", 1, &["bug is missing"]);
+    let real = |more: &str| bug(&format!("name = \"a\"\n{more}"));
+    refused(&real("control = 3"), 5, &["table"]);
+    refused(&real("control = {}"), 1, &["control", "same run"]);
+    refused(&real("control = { nodes = [3, 5] }"), 5, &["one value", "nodes"]);
+    refused(&real("control = { target = \"broker\" }"), 5, &["target"]);
+    refused(&real("control = { speed = 3 }"), 5, &["\"speed\""]);
+    refused(&real("control = { nodes = 3 }\nwhat = \"It fails.\""), 6, &["source"]);
+    refused(&bug("control = { nodes = 3 }"), 1, &["name"]);
+    refused(&cell("control = { nodes = 3 }"), 5, &["\"control\""]);
     refused("[matrix]\nbudget = \"soon\"\n", 2, &["\"soon\""]);
     refused("[matrix]\nspeed = \"high\"\n", 2, &["\"speed\"", "budget"]);
 }

@@ -1,5 +1,6 @@
 use super::super::annotations::annotations;
 use super::super::bank::BugRecord;
+use super::super::cell::Published;
 use super::super::detection::Detections;
 use super::super::junit::junit;
 use super::super::results::FORMAT;
@@ -21,6 +22,7 @@ fn cell(name: &str, outcome: Outcome, message: &str) -> CellResult {
         command: "duress run store --seed 1".to_owned(),
         runs: Vec::new(),
         bug: None,
+        published: None,
         change: None,
     }
 }
@@ -41,6 +43,7 @@ fn results() -> MatrixResults {
         anomalies: vec!["lost-write".to_owned()],
     });
     bug.change = Some("power | is lost".to_owned());
+    bug.published = Some(Published { what: HOSTILE.to_owned(), source: "https://example.org/1".to_owned() });
     let cells = Outcome::WORST_FIRST.iter().map(|outcome| cell(outcome.words(), *outcome, HOSTILE));
     MatrixResults {
         format: FORMAT,
