@@ -61,8 +61,11 @@ async fn whole_replies() {
         ("-CLUSTERDOWN no leader is known\r\n", "fail no-leader", "fail no-leader", "fail no-leader"),
         ("-ERR syntax error\r\n", "fail rejected", "fail rejected", "fail rejected"),
         ("-UNKNOWN no answer in time\r\n", "fail unknown", "info unknown", "info unknown"),
+        // Of a Redis Cluster that did nothing.
+        ("-TRYAGAIN later\r\n", "fail rejected", "fail rejected", "fail rejected"),
+        ("-ASK 5 10.0.0.9:7\r\n", "fail rejected", "fail rejected", "fail rejected"),
+        ("-MOVED somewhere\r\n", "fail rejected", "fail rejected", "fail rejected"),
         // Words the contract does not have, or has only as the beginning of another.
-        ("-TRYAGAIN later\r\n", "fail unknown", "info unknown", "info unknown"),
         ("-CLUSTERDOWNISH\r\n", "fail unknown", "info unknown", "info unknown"),
         ("-OOM out of memory\r\n", "fail unknown", "info unknown", "info unknown"),
         // More than one reply: it cannot be known which of them answers the request.
@@ -74,6 +77,25 @@ async fn whole_replies() {
             let seen = outcome(&asked, LONG, Reply::Send(bytes(reply))).await;
             assert_eq!(seen, expected, "{asked:?} answered {reply:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_command_goes_where_a_node_of_a_redis_cluster_says_the_key_is() {
+    let (moved, ok) = (|| Reply::Send(bytes("-MOVED 5 10.0.0.9:7\r\n")), || Reply::Send(bytes("+OK\r\n")));
+    for (redirects, expected) in [(1, "ok"), (3, "ok"), (4, "fail rejected")] {
+        // A redirection to the node that was asked last is one on the same connection.
+        let mut again: Vec<Reply> = (1..redirects).map(|_| moved()).collect();
+        if expected == "ok" {
+            again.push(ok());
+        }
+        let server = Scripted::play(whole, vec![vec![moved()], again]).await;
+        let mut client = client(server.place(), LONG);
+        let outcome = short(&write(), &client.invoke(&write()).await);
+        assert_eq!(outcome, expected, "{redirects} redirections");
+        drop(client);
+        let requests = server.requests().await;
+        assert!(requests.iter().all(|request| *request == requests[0]), "{requests:?}");
     }
 }
 
