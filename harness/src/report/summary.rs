@@ -58,7 +58,8 @@ pub fn markdown(record: &VerdictRecord) -> String {
             for reason in reasons.iter().take(LISTED) {
                 say(&format!("- {}", escaped(reason)));
             }
-            say(&format!("{}\n", more(reasons.len(), LISTED)));
+            rest(reasons.len()).iter().for_each(|line| say(line));
+            say("");
         }
         RunVerdict::Invalid { anomalies } => {
             for anomaly in anomalies.iter().take(LISTED) {
@@ -75,11 +76,16 @@ pub fn markdown(record: &VerdictRecord) -> String {
                 }
                 say("");
             }
-            say(&format!("{}\n", more(anomalies.len(), LISTED)));
+            rest(anomalies.len()).iter().for_each(|line| say(line));
         }
     }
     say(&format!("Again: {}", code(&record.replay)));
     text
+}
+
+/// Returns a paragraph about what is not listed, if there is anything.
+fn rest(count: usize) -> Option<String> {
+    (count > LISTED).then(|| format!("\nand {} more\n", count - LISTED))
 }
 
 /// Returns how many there are beyond the first `shown`.
