@@ -215,9 +215,11 @@ fn judge_run(
     let judged = workload.judge(&run).map_err(Failure::internal)?;
     let Judged { nemesis: events, statistics: figures, exercised, judgement } = judged;
     if figures.counts.ok == 0 && broken.is_empty() {
-        broken.push(
-            "no operation succeeded: `duress try` shows the first ones of this target, and why".to_owned(),
-        );
+        let first = figures.reasons.first().and_then(|(reason, _)| figures.first_words.get(reason));
+        let why = first.map(|words| format!(" ({words})")).unwrap_or_default();
+        broken.push(format!(
+            "no operation succeeded{why}: `duress try` shows the first ones of this target, and why"
+        ));
     }
     let mut notes = outcome.notes;
     let mut undecided = outcome.undecided;

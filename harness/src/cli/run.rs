@@ -395,10 +395,12 @@ pub(super) fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         }
         Err(lacking) => return Err(lacking),
     };
-    let lacks = &system.description_in(&settings, node_count).lacks;
+    let description = system.description_in(&settings, node_count);
     let planned_workload = match scenario.filter(|scenario| scenario.workload == workload.name()) {
-        Some(scenario) => args.workload_options.or(&scenario.workload_options)?.resolve(workload, lacks)?,
-        None => args.workload_options.resolve(workload, lacks)?,
+        Some(scenario) => {
+            args.workload_options.or(&scenario.workload_options)?.resolve(workload, description)?
+        }
+        None => args.workload_options.resolve(workload, description)?,
     };
     let faults = match (&args.faults, scenario) {
         _ if args.schedule.is_some() => "by hand".to_owned(),

@@ -216,7 +216,9 @@ pub(super) fn perform(planned: &Planned, target: &str, runs: &Path) -> Result<Ex
         say!(account, "2. ready\n   all nodes, {:.2} s after {since}", after.as_secs_f64());
     }
     account.mend.extend(outcome.broken.iter().map(|broken| broken.trim_end().to_owned()));
-    if outcome.broken.is_empty() {
+    if !outcome.broken.is_empty() {
+        account.client_errors(folder.path());
+    } else {
         let serving: Vec<String> = deployment.serving().iter().map(ToString::to_string).collect();
         account.operations(folder.path(), &serving, &plan.workload.name);
         account.client_errors(folder.path());

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, value_parser};
-use duress_targets::system::KEYS;
+use duress_targets::system::Description;
 
 use super::exit::Failure;
 use super::words::{Weight, duration};
@@ -26,14 +26,14 @@ pub struct WorkloadArgs {
 
 impl WorkloadArgs {
     /// Returns the workload with these options, and the defaults of those that are not given: 0 for the weight of an
-    /// operation that `lacks` names, and one object if it names `keys`.
+    /// operation that `system` lacks, 1 for one that it has and others may not, and one object if it has no more.
     ///
     /// # Errors
     /// A usage error for an option that is another workload's, for a weight of an operation that clients lack, and for several
     /// objects where there is one.
-    pub fn resolve(&self, workload: &dyn Workload, lacks: &[String]) -> Result<PlannedWorkload, Failure> {
+    pub fn resolve(&self, workload: &dyn Workload, system: &Description) -> Result<PlannedWorkload, Failure> {
         let mut defaults = workload.defaults();
-        if lacks.iter().any(|lacking| lacking == KEYS) {
+        if system.has_one_object() {
             for (field, value) in ONE_OBJECT {
                 // Several objects that the system keeps as one would each have the others' changes.
                 let flag = field.replace('_', "-");
@@ -45,7 +45,13 @@ impl WorkloadArgs {
             }
         }
         for option in workload.options() {
-            if option.takes == Takes::Weight && lacks.iter().any(|lacking| lacking == option.name) {
+            let names = |names: &[String]| {
+                option.takes == Takes::Weight && names.iter().any(|name| name == option.name)
+            };
+            if names(&system.also) {
+                defaults.insert(option.field.to_owned(), 1.into());
+            }
+            if names(&system.lacks) {
                 defaults.insert(option.field.to_owned(), 0.into());
                 if self.given.weights.get(option.name).is_some_and(|weight| *weight > 0) {
                     let text =

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 /// Latencies beyond an hour count as an hour.
 const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
 
+/// The most characters of the words of a reason: those around a quoted line of a client program, and the line.
+const WORDS_CHARS: usize = 400;
+
 /// How many operations ended how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
@@ -71,6 +74,9 @@ pub struct RunStatistics {
     pub by_node: BTreeMap<NodeId, Availability>,
     /// Reasons of failed and unknown operations, most frequent first.
     pub reasons: Vec<(String, u64)>,
+    /// The words of the first operation of each reason, where there are any; none in the records of earlier versions.
+    #[serde(default)]
+    pub first_words: BTreeMap<String, String>,
     /// When the last operation ended, in milliseconds since clients began.
     pub lasted_ms: u64,
     /// When the first operation happened, in milliseconds since clients began.
@@ -132,6 +138,11 @@ impl Tally {
                     Some(error) => error.kind.as_deref().unwrap_or("of no kind"),
                 };
                 *reasons.entry(kind.to_owned()).or_default() += 1;
+                if let Some(error) = error.as_ref().filter(|error| !error.text.is_empty())
+                    && !all.first_words.contains_key(kind)
+                {
+                    all.first_words.insert(kind.to_owned(), beginning(&error.text));
+                }
             }
         }
     }
@@ -162,6 +173,16 @@ impl Tally {
     }
 }
 
+/// Returns the beginning of what a client or a node said, in one line for a terminal.
+fn beginning(text: &str) -> String {
+    let printable = |letter: char| if letter.is_control() { '·' } else { letter };
+    let mut short: String = text.chars().take(WORDS_CHARS).map(printable).collect();
+    if text.chars().nth(WORDS_CHARS).is_some() {
+        short.push('…');
+    }
+    short
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,5 +206,10 @@ mod tests {
         let reasons = [("no reason given", 2), ("no answer before the history ends", 1), ("precondition", 1)];
         assert_eq!(figures.reasons, reasons.map(|(why, count)| (why.to_owned(), count)));
         assert_eq!((figures.lasted_ms, figures.first_ok_ms), (1110, Some(20)));
+        assert_eq!(
+            figures.first_words,
+            BTreeMap::from([("precondition".to_owned(), "it was not so".to_owned())])
+        );
+        assert_eq!(beginning("a\u{1b}[2J\nb"), "a·[2J·b");
     }
 }

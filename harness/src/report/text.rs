@@ -127,9 +127,13 @@ impl RunReport {
             )?;
         }
         if !statistics.reasons.is_empty() {
-            let reasons: Vec<String> =
-                statistics.reasons.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
-            writeln!(f, "  not ok because: {}", reasons.join(", "))?;
+            writeln!(f, "  not ok because")?;
+        }
+        for (reason, count) in &statistics.reasons {
+            match statistics.first_words.get(reason) {
+                Some(words) => writeln!(f, "  {count:>9} {reason}, the first: {words}")?,
+                None => writeln!(f, "  {count:>9} {reason}")?,
+            }
         }
         Ok(())
     }

@@ -48,6 +48,7 @@ fn nodes_that_are_right_pass() -> Result<(), Missing> {
         &["echo"],
         &["kafka"],
         &["kafka", "modest"],
+        &["pn-counter"],
         &["unique-ids"],
     ] {
         let options = "--nodes 3 --time-limit 4s --faults partition --interval 800ms";
@@ -76,6 +77,10 @@ fn nodes_that_are_wrong_are_found() -> Result<(), Missing> {
         assert!(run.stdout.contains(kind), "{arguments:?}: {run}");
         draws_messages(&stage, arguments[0]);
     }
+    // A counter that only grows acknowledges what it does not subtract.
+    let options = "--nodes 2 --time-limit 3s --faults none";
+    let growing = run(&stage, &["pn-counter", "growing"], options).exits(1);
+    assert!(growing.stdout.contains(": out-of-range "), "{growing}");
     Ok(())
 }
 

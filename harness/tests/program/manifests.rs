@@ -89,6 +89,22 @@ fn a_mistake_is_named_with_its_line() {
         ("register = \"linearizable\"", "register = \"at-least-once\"", "register is \"at-least-once\""),
         ("default = \"any\"", "default = \"none\"", "\"none\" is none of its values: any, primary"),
         ("[client]", "[client", ": "),
+        // Keys whose templates only a node, or a run, completes.
+        ("log = \"listens on\"", "http = { path = \"/{foo}\" }", ":25: unknown placeholder {foo}"),
+        ("log = {", "command = \"x {foo}\"\nrole = \"r\"\n#", ":30: unknown placeholder {foo}"),
+        ("\"client.py\"]", "\"{node}\"]", ":35: {node} is not known here"),
+        ("speaks =", "env = { \"A=B\" = \"\" }\nspeaks =", ":36: \"A=B\" is not the name of a variable"),
+        ("session = \"2s\"", "session = \"{option:reads}s\"", ":51: invalid duration \"anys\""),
+        ("start = 1 ", "ready = { command = \"{foo}\" } #", ":20: unknown placeholder {foo}"),
+        (
+            "start = 1 ",
+            "files = { \"stdout.log\" = \"\" } #",
+            ":20: \"stdout.log\" is a name of duress's own",
+        ),
+        ("start = 1 ", "clients = \"{option:reads}\" #", ":20: clients of the role follower is \"any\""),
+        ("[time-outs]", "[[prepare]]\ncommand = \"\"\n[time-outs]", ":51: a command has at least the name"),
+        ("[\"any\", \"primary\"]", "[\"any\", \"any\"]", ":46: \"any\" is there twice"),
+        ("[options.reads]", "[options.\"r s\"]", ":44: \"r s\" is not a name"),
     ];
     for (from, to, says) in mistakes {
         let stage = toy();
@@ -96,6 +112,18 @@ fn a_mistake_is_named_with_its_line() {
         let run = stage.run("run ./toy --dry-run", PATIENCE).exits(254);
         let error = run.one_error();
         assert!(error.contains("toy/duress.toml:") && error.contains(says), "{from} -> {to}: {error}");
+    }
+    for (from, to, says) in [
+        ("nodes", "nodse", ":3: unknown key \"nodse\" (did you mean \"nodes\"?)"),
+        ("= 3", "= 0", ":3: nodes is 0; expected a whole number from 1 to 99"),
+        ("echo", "eco", ":1: maelstrom is \"eco\" (did you mean \"echo\"?)"),
+        ("./node", "", ":2: `command` names no program"),
+    ] {
+        let stage = Stage::set();
+        let right = "maelstrom = \"echo\"\ncommand = \"./node\"\nnodes = 3\n";
+        stage.write("duress.toml", right.replace(from, to));
+        let run = stage.run("run . --dry-run", PATIENCE).exits(254);
+        assert!(run.one_error().contains(says), "{from} -> {to}: {run}");
     }
     let stage = Stage::set();
     stage.write("duress.toml", STORE.replace("[[role]]", "[role]"));
@@ -131,7 +159,7 @@ fn every_command_that_takes_a_system_takes_a_path() {
     assert!(list.stdout.contains("run ./toy"), "{list}");
     let schema = stage.run("schema", PATIENCE).exits(0);
     let schema: serde_json::Value = serde_json::from_str(&schema.stdout).unwrap();
-    assert!(schema["properties"]["role"].is_object());
+    assert!(schema["$defs"]["system"]["properties"]["role"].is_object());
 }
 
 fn nothing_is_overwritten() {
@@ -255,6 +283,16 @@ fn a_client_program_that_never_works_is_quoted() -> Result<(), Missing> {
     assert!(mend.contains("nope.py") && !mend.contains("answered no client"), "{run}");
     stage.assert_vanished();
     assert!(!stage.latest().path().join("scratch").exists(), "client programs leave nothing: {run}");
+    // A run of minutes ends before it begins.
+    let run = stage.run("run ./toy --time-limit 10m", PATIENCE).exits(3);
+    assert!(
+        run.stdout.contains("ended before its hello; it wrote: ") && run.stdout.contains("nope.py"),
+        "{run}"
+    );
+    // As it does for a program that begins with another line.
+    stage.write("toy/nope.py", "print('ready', flush=True)\nimport time; time.sleep(60)\n");
+    let run = stage.run("run ./toy --time-limit 10m", PATIENCE).exits(3);
+    assert!(run.stdout.contains("did not begin with {") && run.stdout.contains("but: ready"), "{run}");
     Ok(())
 }
 
@@ -311,6 +349,10 @@ fn hostile_clients_cause_no_false_verdict() -> Result<(), Missing> {
             "the record counts what clients did ({kind}): {run}"
         );
     }
+    assert!(
+        run.stdout.contains(" unreadable, the first: the client program "),
+        "the first line is quoted: {run}"
+    );
     assert!(fs::read_dir(record.path().join("clients")).unwrap().count() > 0, "what they wrote is kept");
     Ok(())
 }

@@ -15,6 +15,8 @@ use crate::run::observer::Observation;
 
 /// No more than this is read of one file.
 const FILE_MAX: u64 = 64 << 20;
+/// No more lines than this are read of one file: a node may write millions of short ones.
+const LINES_MAX: usize = 500_000;
 /// A longer line is cut.
 const LINE_MAX: usize = 600;
 /// The most text in a page.
@@ -78,7 +80,7 @@ pub fn logs(folder: &Path, nodes: &[String], observations: &[Observation], momen
                     (length, seen.time.cast_signed())
                 })
                 .collect();
-            lines.extend(timed(&bytes, &growth, origin).map(|(time, exact, text)| LogLine {
+            lines.extend(timed(&bytes, &growth, origin).take(LINES_MAX).map(|(time, exact, text)| LogLine {
                 time,
                 exact,
                 node: node.clone(),

@@ -346,9 +346,13 @@ fn charts(record: &HistoryRecord) -> Markup {
                 }
             }
             @if let Some(statistics) = statistics.filter(|statistics| !statistics.reasons.is_empty()) {
-                p { "Not ok because: " (statistics.reasons.iter().map(|(reason, count)| {
-                    format!("{reason} ({})", thousands(*count))
-                }).collect::<Vec<_>>().join(", ")) "." }
+                p { "Not ok because:" }
+                ul { @for (reason, count) in &statistics.reasons {
+                    li {
+                        (reason) " (" (thousands(*count)) ")"
+                        @if let Some(words) = statistics.first_words.get(reason) { ", the first: " q { (words) } }
+                    }
+                } }
             }
         }
     }

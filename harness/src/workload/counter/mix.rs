@@ -39,15 +39,17 @@ impl CounterMix {
     }
 
     fn draw(&mut self) -> Counter {
-        let CounterOptions { adds, reads, .. } = self.options;
+        let CounterOptions { adds, subtracts, reads, .. } = self.options;
         let (key, _) = match self.keys.draw(&mut self.rng) {
             Draw::Read(key) => return Counter { key: Some(key), op: CounterOp::Read(None) },
             Draw::Any(key, active) => (key, active),
         };
-        let op = if self.rng.random_range(0..adds + reads) < reads {
+        let drawn = self.rng.random_range(0..adds + subtracts + reads);
+        let op = if drawn < reads {
             CounterOp::Read(None)
         } else {
-            CounterOp::Add(self.rng.random_range(1..=i64::from(self.options.step_max)))
+            let step = self.rng.random_range(1..=i64::from(self.options.step_max));
+            CounterOp::Add(if drawn < reads + adds { step } else { -step })
         };
         Counter { key: Some(key), op }
     }
@@ -67,8 +69,9 @@ mod tests {
 
     #[test]
     fn what_is_added_is_at_most_the_step() {
-        for step_max in [1, 5] {
-            let mut mix = CounterMix::new(CounterOptions { step_max, ..CounterOptions::default() }, 1);
+        for (step_max, subtracts) in [(1, 0), (5, 0), (5, 1)] {
+            let options = CounterOptions { step_max, subtracts, ..CounterOptions::default() };
+            let mut mix = CounterMix::new(options, 1);
             let added: Vec<i64> = (0..1000)
                 .filter_map(|_| match mix.draw().op {
                     CounterOp::Add(delta) => Some(delta),
@@ -76,7 +79,8 @@ mod tests {
                 })
                 .collect();
             let (least, most) = (added.iter().min().copied(), added.iter().max().copied());
-            assert_eq!((least, most), (Some(1), Some(i64::from(step_max))));
+            let step = i64::from(step_max);
+            assert_eq!((least, most), (Some(if subtracts == 0 { 1 } else { -step }), Some(step)));
         }
     }
 }

@@ -24,6 +24,7 @@ pub const ON_COMMAND_LINE: &[WorkloadOption] = &[
     ),
     WorkloadOption::number("step", "step_max", "the most that is added at once"),
     WorkloadOption::weight("adds"),
+    WorkloadOption::weight("subtracts"),
     WorkloadOption::weight("reads"),
 ];
 
@@ -42,13 +43,24 @@ pub struct CounterOptions {
     pub step_max: u32,
     /// Weight of adds in the mix.
     pub adds: u32,
+    /// Weight of adds of negative numbers, for systems that take them.
+    #[serde(default)]
+    pub subtracts: u32,
     /// Weight of reads.
     pub reads: u32,
 }
 
 impl Default for CounterOptions {
     fn default() -> Self {
-        Self { keys: 6, operations_per_key: 1000, cold_keys: 24, step_max: 1, adds: 1, reads: 1 }
+        Self {
+            keys: 6,
+            operations_per_key: 1000,
+            cold_keys: 24,
+            step_max: 1,
+            adds: 1,
+            subtracts: 0,
+            reads: 1,
+        }
     }
 }
 
@@ -58,12 +70,12 @@ impl CounterOptions {
     /// # Errors
     /// [`RangeError`].
     pub fn validate(&self) -> Result<(), RangeError> {
-        let Self { keys, operations_per_key, cold_keys, step_max, adds, reads } = *self;
+        let Self { keys, operations_per_key, cold_keys, step_max, adds, subtracts, reads } = *self;
         range("keys", &keys, (1..=100_000).contains(&keys), "1 to 100000 counters at a time")?;
         range("cold keys", &cold_keys, cold_keys <= 100_000, "at most 100000 of them")?;
         let fine = (1..=10_000_000).contains(&operations_per_key);
         range("operations per key", &operations_per_key, fine, "1 to 10000000")?;
         range("step", &step_max, (1..=1_000_000).contains(&step_max), "1 to 1000000")?;
-        weights(&[adds, reads])
+        weights(&[adds, subtracts, reads])
     }
 }

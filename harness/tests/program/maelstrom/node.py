@@ -61,12 +61,15 @@ def of_set(request, body, add, element, elements):
 
 
 def of_counter(request, body):
-    own = state["id"]
+    """What each node has added, and what it has subtracted: both grow, so that the larger is the later."""
     if body["type"] == "add":
-        state["counts"][own] = state["counts"].get(own, 0) + body["delta"]
+        sign, delta = ("+", body["delta"]) if body["delta"] > 0 or defect == "growing" else ("-", -body["delta"])
+        own = sign + state["id"]
+        state["counts"][own] = state["counts"].get(own, 0) + max(delta, 0)
         reply(request, {"type": "add_ok"})
     elif body["type"] == "read":
-        reply(request, {"type": "read_ok", "value": sum(state["counts"].values())})
+        value = sum(count if own[0] == "+" else -count for own, count in state["counts"].items())
+        reply(request, {"type": "read_ok", "value": value})
     elif body["type"] == "merge":
         for node, count in body["counts"].items():
             state["counts"][node] = max(count, state["counts"].get(node, 0))

@@ -16,6 +16,10 @@ use crate::outcome::{Cause, CauseKind, Outcome, RequestError};
 /// How long a program may take from its start to its hello: a compiler may come first, on a busy machine.
 pub(super) const HELLO_WITHIN: Duration = Duration::from_secs(45);
 
+/// How often the warm-up tries a program that cannot be started, ends before its hello, or begins with another line. The run ends
+/// for the last failure.
+pub(super) const WARM_UPS: usize = 2;
+
 /// A client that is a program. The program is started by the first operation.
 pub(crate) struct ExecClient {
     seat: Seat,
@@ -156,6 +160,14 @@ impl ExecClient {
         Ok(outcome)
     }
 
+    /// Takes a program that has said hello.
+    async fn begin(&mut self) -> Result<(), Unanswered> {
+        let mut program = self.start()?;
+        greet(&mut program, Instant::now() + HELLO_WITHIN).await?;
+        self.program = Some(program);
+        Ok(())
+    }
+
     fn start(&mut self) -> Result<Program, Unanswered> {
         self.opened = false;
         let start = || Program::start(&self.launch.program, &*self.seat.place, self.seat.scratch.as_deref());
@@ -199,11 +211,12 @@ pub(super) fn unfit(text: String) -> Unanswered {
     Unanswered::Silent(RequestError::definite(CauseKind::Rejected, text))
 }
 
-/// Returns what a client's warm-up reports if it failed in this way: only what no other attempt could mend.
+/// Returns what a client's warm-up reports if it failed in this way: nothing if the program may only be slow.
 pub(super) fn hopeless(failure: Unanswered) -> Result<(), Cause> {
     match failure {
-        Unanswered::Silent(RequestError { cause, .. }) if cause.kind == CauseKind::Rejected => Err(cause),
-        Unanswered::Silent(_) | Unanswered::Violation(_) => Ok(()),
+        Unanswered::Silent(RequestError { cause, .. }) if cause.kind == CauseKind::Timeout => Ok(()),
+        Unanswered::Silent(RequestError { cause, .. }) => Err(cause),
+        Unanswered::Violation(text) => Err(Cause::new(CauseKind::Unreadable, text)),
     }
 }
 
@@ -239,15 +252,17 @@ impl<A: Spoken> Client<A> for ExecClient {
         if !self.stateless {
             return Ok(());
         }
-        let mut program = match self.start() {
-            Ok(program) => program,
-            Err(failure) => return hopeless(failure),
-        };
-        match greet(&mut program, Instant::now() + HELLO_WITHIN).await {
-            Ok(_) => self.program = Some(program),
-            Err(failure) => return hopeless(failure),
+        let mut failed = Ok(());
+        for _ in 0..WARM_UPS {
+            match self.begin().await {
+                Ok(()) => return Ok(()),
+                Err(failure) => failed = hopeless(failure),
+            }
+            if failed.is_ok() {
+                break;
+            }
         }
-        Ok(())
+        failed
     }
 }
 

@@ -186,6 +186,11 @@ impl Program {
                 return Err(NoLine::Silent(RequestError::definite(CauseKind::ConnectionLost, text)));
             }
             Ok(Err(_)) => (CauseKind::ConnectionLost, "the client program ended, or closed its pipes"),
+            Err(_) if !*greeted => {
+                let said = errors.last_line();
+                let text = format!("the client program has not said hello yet; it wrote: {said}");
+                return Err(NoLine::Silent(RequestError::definite(CauseKind::Timeout, text)));
+            }
             Err(_) => (CauseKind::Timeout, "the client program gave no answer in time"),
         };
         Err(NoLine::Silent(match sent.into_inner() {

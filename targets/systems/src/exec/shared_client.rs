@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::client::{
-    HELLO_WITHIN, Unanswered, before_anything, hopeless, invocation, not_opened, opening, outcome, unanswered,
+    HELLO_WITHIN, Unanswered, WARM_UPS, before_anything, hopeless, invocation, not_opened, opening, outcome,
+    unanswered,
 };
 use super::program::Launch;
 use super::shared::{Session, SharedPrograms};
@@ -30,6 +31,14 @@ impl SharedClient {
 
     fn join(&self) -> Result<Session, Unanswered> {
         self.programs.session(&self.launch, &self.seat).map_err(Unanswered::Silent)
+    }
+
+    /// Joins a program that has said hello.
+    async fn begin(&mut self) -> Result<(), Unanswered> {
+        let session = self.join()?;
+        session.greet(Instant::now() + HELLO_WITHIN).await?;
+        self.session = Some(session);
+        Ok(())
     }
 
     async fn request<A: Spoken>(&mut self, action: &A) -> Result<Outcome<A>, Unanswered> {
@@ -62,14 +71,16 @@ impl<A: Spoken> Client<A> for SharedClient {
     }
 
     async fn warm_up(&mut self) -> Result<(), Cause> {
-        let session = match self.join() {
-            Ok(session) => session,
-            Err(failure) => return hopeless(failure),
-        };
-        match session.greet(Instant::now() + HELLO_WITHIN).await {
-            Ok(()) => self.session = Some(session),
-            Err(failure) => return hopeless(failure),
+        let mut failed = Ok(());
+        for _ in 0..WARM_UPS {
+            match self.begin().await {
+                Ok(()) => return Ok(()),
+                Err(failure) => failed = hopeless(failure),
+            }
+            if failed.is_ok() {
+                break;
+            }
         }
-        Ok(())
+        failed
     }
 }

@@ -43,7 +43,7 @@ use self::services::Services;
 use self::session::Session;
 use crate::client::{Client, ClientTraffic, Clients, Seat};
 use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady};
-use crate::manifest::{ManifestError, Words, find_program};
+use crate::manifest::{ManifestError, Words, find_program, line, unfit_key};
 use crate::place::{Place, open};
 use crate::setup::Setup;
 use crate::system::{Description, KEYS, ManifestText, MissingSystem, System, USUAL_NODES};
@@ -122,10 +122,16 @@ impl Workload {
     fn lacks(self) -> &'static [&'static str] {
         match self {
             Self::Kafka => &["subscriptions", "committed"],
+            Self::GCounter => &[KEYS, "subtracts"],
             Self::LinKv => &["deletes"],
             one_object if one_object.is_one_object() => &[KEYS],
             _ => &[],
         }
+    }
+
+    /// Returns the operations that its clients have, and other clients of the same vocabulary may not.
+    fn also(self) -> &'static [&'static str] {
+        if self == Self::PnCounter { &["subtracts"] } else { &[] }
     }
 
     fn promise(self) -> Promise {
@@ -234,13 +240,24 @@ impl Maelstrom {
             line,
             problem,
         };
-        let line = |at: usize| 1 + manifest.text[..at].matches('\n').count();
-        let document: Document = toml::from_str(&manifest.text)
-            .map_err(|error| wrong(error.span().map(|span| line(span.start)), error.message().to_owned()))?;
-        let workload = Workload::named(&document.maelstrom).map_err(|problem| wrong(None, problem))?;
+        let of_toml = |error: toml::de::Error| {
+            let at = error.span().map(|span| line(&manifest.text, span.start));
+            wrong(at, error.message().to_owned())
+        };
+        let table = DeTable::parse(&manifest.text).map_err(of_toml)?;
+        if let Some((span, problem)) = unfit_key(table.get_ref(), "maelstrom") {
+            return Err(wrong(Some(line(&manifest.text, span.start)), problem));
+        }
+        let document: Document = toml::from_str(&manifest.text).map_err(of_toml)?;
+        let of_key = |key: &str, problem: String| {
+            let found = table.get_ref().iter().find(|(known, _)| **known.get_ref() == *key);
+            wrong(found.map(|(key, _)| line(&manifest.text, key.span().start)), problem)
+        };
+        let workload =
+            Workload::named(&document.maelstrom).map_err(|problem| of_key("maelstrom", problem))?;
         let command = document.command.list();
         let Some(program) = command.first() else {
-            return Err(wrong(None, "`command` names no program".to_owned()));
+            return Err(of_key("command", "`command` names no program".to_owned()));
         };
         // The command `python3 node.py` is named after its file, which is in the folder that it runs in.
         let folder = manifest.path.parent().unwrap_or(Path::new("/"));
@@ -267,6 +284,7 @@ impl Maelstrom {
             },
             vocabularies: vec![workload.vocabulary().to_owned()],
             lacks: workload.lacks().iter().map(ToString::to_string).collect(),
+            also: workload.also().iter().map(ToString::to_string).collect(),
             scenarios: BTreeMap::new(),
             nodes: document.nodes.unwrap_or(USUAL_NODES),
             durable: false,

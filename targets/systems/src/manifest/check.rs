@@ -1,16 +1,19 @@
 //! Checks beyond the types of a manifest: names, and keys that depend on each other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use duress_settings::{Offer, duration, hint, nearest};
 
 use super::clients::{known, supports};
 use super::document::{Document, Promises, Protocol, Ready, Serves, Status, Tolerates};
 use super::launch::is_signal;
-use super::problem::Problem;
+use super::problem::{Problem, problem};
 use super::{external, layout, promise, usual_nodes};
 use crate::postgres::Isolation;
 use crate::system::KEYS;
+
+/// The names in a node's folder that `files` cannot have.
+const OWN_FILES: [&str; 3] = ["data", "stdout.log", "stderr.log"];
 
 /// Checks `document`, which offers `offer`.
 pub(super) fn check(document: &Document, offer: &Offer) -> Result<(), Problem> {
@@ -47,9 +50,14 @@ pub(super) fn check(document: &Document, offer: &Offer) -> Result<(), Problem> {
                 &format!("there is no signal \"{signal}\": write SIGTERM or SIGINT"),
             );
         }
-        if let Some(name) = role.files.keys().find(|name| name.contains('/') || name.starts_with('.')) {
+        let plain = |name: &&String| name.contains(['/', '\0']) || name.starts_with('.') || name.is_empty();
+        if let Some(name) = role.files.keys().find(plain) {
             return wrong("files", &format!("\"{name}\" is not the plain name of a file"));
         }
+        if let Some(name) = role.files.keys().find(|name| OWN_FILES.contains(&name.as_str())) {
+            return wrong("files", &format!("\"{name}\" is a name of duress's own there: choose another"));
+        }
+        variables(&["role", &at, "env"], &role.env)?;
         ready(&["role", &at, "ready"], role.ready.as_ref())?;
         status(&["role", &at, "status"], role.status.as_ref())?;
     }
@@ -64,6 +72,15 @@ pub(super) fn check(document: &Document, offer: &Offer) -> Result<(), Problem> {
     }
     ready(&["ready"], Some(&document.ready))?;
     status(&["status"], document.status.as_ref())?;
+    for (at, prepare) in document.prepares.iter().enumerate() {
+        if prepare.command.list().is_empty() {
+            let at = at.to_string();
+            return Err(Problem::at(
+                ["prepare", &at, "command"],
+                "a command has at least the name of a program",
+            ));
+        }
+    }
     client(document)?;
     durations(document)?;
     let nodes = usual_nodes(document);
@@ -76,6 +93,7 @@ pub(super) fn check(document: &Document, offer: &Offer) -> Result<(), Problem> {
         tolerates(&["modes", mode, "tolerates"], table.tolerates.as_ref(), nodes)?;
     }
     for option in &offer.options {
+        name(&["options", &option.name], &option.name)?;
         let values = &document.options[&option.name].promise;
         for (value, of_value) in values {
             promises(&["options", &option.name, "promise", value], of_value)?;
@@ -102,10 +120,6 @@ pub(super) fn check(document: &Document, offer: &Offer) -> Result<(), Problem> {
     Ok(())
 }
 
-fn problem(at: &[&str], text: impl std::fmt::Display) -> Problem {
-    Problem { at: at.iter().map(|key| (*key).to_owned()).collect(), text: text.to_string() }
-}
-
 /// Checks that each of `named` is a promise to its workload.
 fn promises(at: &[&str], named: &Promises) -> Result<(), Problem> {
     match promise::unknown(named) {
@@ -129,6 +143,15 @@ pub(super) fn name(at: &[&str], name: &str) -> Result<(), Problem> {
                 "\"{name}\" is not a name: a lower-case letter, then lower-case letters, digits, - and _, at most 40"
             ),
         )),
+    }
+}
+
+/// Checks that a process can have these variables of its environment.
+fn variables(at: &[&str], env: &BTreeMap<String, String>) -> Result<(), Problem> {
+    let unfit = |name: &&String| name.is_empty() || name.contains(['=', '\0']);
+    match env.keys().find(unfit) {
+        Some(name) => Err(problem(at, format!("\"{name}\" is not the name of a variable"))),
+        None => Ok(()),
     }
 }
 
@@ -212,6 +235,7 @@ fn client(document: &Document) -> Result<(), Problem> {
         (Protocol::Exec, Some(_)) | (_, None) => {}
         (_, Some(_)) => return wrong("command", "only clients of protocol exec have a command"),
     }
+    variables(&["client", "env"], &client.env)?;
     if client.protocol != Protocol::Exec && client.processes.is_some() {
         return wrong("processes", "only clients of protocol exec have processes");
     }

@@ -21,6 +21,7 @@ use super::document::{ClientTable, Processes, Protocol, Words};
 use super::http_client::{HttpClient, Requests};
 use super::http_operations::HttpOperations;
 use super::launch::{Command, command};
+use super::problem::Problem;
 use super::template::{Scene, TemplateError, render_values};
 use crate::client::{Addresses, Client, Clients};
 use crate::deployment::TRANSACTIONS;
@@ -120,30 +121,22 @@ pub(super) fn lacks(client: &ClientTable) -> Vec<String> {
     missing.into_iter().map(str::to_owned).collect()
 }
 
-/// Why clients cannot be made.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ClientsError {
-    #[error(transparent)]
-    Template(#[from] TemplateError),
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    /// There is no such isolation level, in words.
-    #[error("{0}")]
-    Isolation(String),
-}
-
 /// Returns the clients of a cluster.
+///
+/// # Errors
+/// A template of a key that cannot be completed, or a level or an option that is none.
 pub(super) fn clients(
     client: &ClientTable,
     scene: &Scene<'_>,
     address: Addresses,
     settings: &Settings,
-) -> Result<Clients, ClientsError> {
+) -> Result<Clients, Problem> {
     let clients = match client.protocol {
         Protocol::Exec => {
             let words = client.command.as_ref().map(Words::list).unwrap_or_default();
-            let Command { program, args } = command(scene, &words)?;
-            let env = render_values(scene, &client.env)?;
+            let of_client = |key| move |error: TemplateError| Problem::at(["client", key], error);
+            let Command { program, args } = command(scene, &words).map_err(of_client("command"))?;
+            let env = render_values(scene, &client.env).map_err(of_client("env"))?;
             let env = env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
             let nodes = scene.topology.nodes.iter().zip(scene.roles);
             let launch = Arc::new(Launch {
@@ -173,7 +166,10 @@ pub(super) fn clients(
         Protocol::Resp => store::clients(address, ""),
         Protocol::Etcd => etcd::clients(address, etcd::ReadLevel::Linearizable),
         Protocol::Postgres => postgres::clients(&address, &Arc::new(sql_options(client, scene)?)),
-        Protocol::Kafka => kafka::clients(address, kafka_options(settings).map_err(ClientsError::Settings)?),
+        Protocol::Kafka => {
+            let options = kafka_options(settings);
+            kafka::clients(address, options.map_err(|error| Problem::at(["options"], error))?)
+        }
     };
     let speaks = vocabularies(client);
     Ok(clients.only(|name| speaks.iter().any(|known| known == name)))
@@ -232,18 +228,22 @@ fn operations<A: Spoken>(
 }
 
 /// Returns how clients of PostgreSQL log in, and what they send.
-pub(super) fn sql_options(client: &ClientTable, scene: &Scene<'_>) -> Result<Options, ClientsError> {
-    let complete = |text: &Option<String>, usual: &str| match text {
-        Some(text) => scene.render(text),
-        None => Ok(usual.to_owned()),
+///
+/// # Errors
+/// A template of a key that cannot be completed, or a level that is none.
+pub(super) fn sql_options(client: &ClientTable, scene: &Scene<'_>) -> Result<Options, Problem> {
+    let complete = |key: &str, text: &Option<String>| {
+        let text = text.as_deref().map(|text| scene.render(text)).transpose();
+        text.map_err(|error| Problem::at(["client", key], error))
     };
-    let isolation = client.isolation.as_deref().map(|level| scene.render(level)).transpose()?;
+    let usual = |text: Option<String>| text.unwrap_or_else(|| "postgres".to_owned());
+    let isolation = complete("isolation", &client.isolation)?;
     let isolation = isolation.map_or(Ok(Isolation::default()), |level| Isolation::named(&level));
     Ok(Options {
-        user: complete(&client.user, "postgres")?,
-        database: complete(&client.database, "postgres")?,
-        password: client.password.as_deref().map(|password| scene.render(password)).transpose()?,
-        isolation: isolation.map_err(ClientsError::Isolation)?,
+        user: usual(complete("user", &client.user)?),
+        database: usual(complete("database", &client.database)?),
+        password: complete("password", &client.password)?,
+        isolation: isolation.map_err(|text| Problem::at(["client", "isolation"], text))?,
         statements: client.statements.clone().unwrap_or_default(),
     })
 }

@@ -10,12 +10,11 @@ use duress_arena::ProcessSpec;
 use duress_history::{ClockBound, NodeId, Promise};
 use duress_settings::{Settings, SettingsError, duration};
 
-use super::clients::{self, ClientsError};
-use super::document::{Document, Protocol, Ready, RoleTable, Status};
+use super::document::{Document, Protocol, Ready, RoleTable, Status, Words};
 use super::probe::{self, Asked};
-use super::problem::Problem;
+use super::problem::{Problem, problem};
 use super::template::{Scene, TemplateError, render_values};
-use super::{external, launch, layout, promise};
+use super::{clients, external, launch, layout, promise};
 use crate::client::Clients;
 use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady, TimeOuts};
 use crate::external::ExternalFault;
@@ -60,9 +59,9 @@ impl ManifestCluster {
         folder: &Path,
         settings: &Settings,
         topology: &Topology,
-    ) -> Result<Self, SettingsError> {
-        let unfit = |reason: String| SettingsError::Unfit { owner: document.name.clone(), reason };
-        let roles = layout::assign(&document, topology.nodes.len()).map_err(unfit)?;
+    ) -> Result<Self, Problem> {
+        let roles = layout::assign(&document, topology.nodes.len());
+        let roles = roles.map_err(|text| Problem::at(["nodes"], text))?;
         let external = external::nodes(&document);
         let place = |(node, role): (usize, &usize)| {
             let role = &document.roles[*role];
@@ -70,47 +69,61 @@ impl ManifestCluster {
             (role.name.clone(), external.map_or_else(of_role, |nodes| external::port(&nodes[node])))
         };
         let places: Vec<(String, u16)> = roles.iter().enumerate().map(place).collect();
-        let scene =
-            Scene { topology, roles: &places, settings, folder, node: None, places: None, operation: &[] };
-        let time = |text: &str| -> Result<Duration, SettingsError> {
-            let complete = scene.render(text).map_err(|error| unfit(error.to_string()))?;
-            duration(&complete).map_err(|error| unfit(error.to_string()))
+        let scene = Scene {
+            topology,
+            roles: &places,
+            settings,
+            folder,
+            node: None,
+            places: None,
+            files: None,
+            operation: &[],
         };
-        let given = |text: &Option<String>| text.as_deref().map(time).transpose();
+        let time = |at: &[&str], text: &str| -> Result<Duration, Problem> {
+            let complete = scene.render(text).map_err(|error| problem(at, error))?;
+            duration(&complete).map_err(|error| problem(at, error))
+        };
+        let given =
+            |at: &[&str], text: &Option<String>| text.as_deref().map(|text| time(at, text)).transpose();
         let usual = TimeOuts::default();
         let kafka = document.client.protocol == Protocol::Kafka;
         let time_outs = TimeOuts {
-            election: given(&document.time_outs.election)?.unwrap_or(usual.election),
-            session: given(&document.time_outs.session)?,
-            lease: given(&document.time_outs.lease)?,
-            client: given(&document.time_outs.client)?.or(kafka.then_some(USUAL_SESSION)),
+            election: given(&["time-outs", "election"], &document.time_outs.election)?
+                .unwrap_or(usual.election),
+            session: given(&["time-outs", "session"], &document.time_outs.session)?,
+            lease: given(&["time-outs", "lease"], &document.time_outs.lease)?,
+            client: given(&["time-outs", "client"], &document.time_outs.client)?
+                .or(kafka.then_some(USUAL_SESSION)),
         };
         let of_mode = document.modes.get(&settings.mode).and_then(|mode| mode.clock_bound.as_ref());
-        let clock_bound = of_mode.or(document.clock_bound.as_ref());
-        let clock_bound = clock_bound
-            .map(|bound| Ok(ClockBound { lease: time(&bound.lease)?, slack: time(&bound.slack)? }))
-            .transpose()?;
+        let clock_bound = match (of_mode, &document.clock_bound) {
+            (Some(bound), _) => Some((bound, vec!["modes", &settings.mode, "clock-bound"])),
+            (None, Some(bound)) => Some((bound, vec!["clock-bound"])),
+            (None, None) => None,
+        };
+        let clock_bound = clock_bound.map(|(bound, at)| {
+            let of_key = |key, text: &str| time(&[&at[..], &[key]].concat(), text);
+            Ok(ClockBound { lease: of_key("lease", &bound.lease)?, slack: of_key("slack", &bound.slack)? })
+        });
+        let clock_bound = clock_bound.transpose()?;
         let usual = if external.is_some() { external::READY } else { Duration::from_secs(60) };
-        let mut ready_bound = given(&document.ready.deadline)?.unwrap_or(usual);
-        for ready in document.roles.iter().filter_map(|role| role.ready.as_ref()) {
-            ready_bound = ready_bound.max(given(&ready.deadline)?.unwrap_or_default());
+        let mut ready_bound = given(&["ready", "deadline"], &document.ready.deadline)?.unwrap_or(usual);
+        for (role, table) in document.roles.iter().enumerate() {
+            let deadline = table.ready.as_ref().and_then(|ready| ready.deadline.clone());
+            let at = ["role", &role.to_string(), "ready", "deadline"];
+            ready_bound = ready_bound.max(given(&at, &deadline)?.unwrap_or_default());
         }
         let (nodes, ports) = (topology.clone(), places.clone());
         let address = Arc::new(move |node: &NodeId| {
             let at = nodes.nodes.iter().position(|known| known.name == *node);
             nodes.address(node, at.map_or(0, |at| ports[at].1))
         });
-        let clients =
-            clients::clients(&document.client, &scene, address, settings).map_err(|error| match error {
-                ClientsError::Settings(error) => error,
-                other => unfit(other.to_string()),
-            })?;
+        let clients = clients::clients(&document.client, &scene, address, settings)?;
         let of_node = |node: usize| Scene { node: Some(node), ..scene };
         let scenes: Vec<Scene<'_>> = (0..roles.len()).map(of_node).collect();
-        let faults = external.map(|_| external::faults(&document, &scenes)).transpose();
-        let faults = faults.map_err(|problem| unfit(problem.text))?;
-        let serves = launch::serves(&scene, &document.roles).map_err(unfit)?;
-        let recovery_bound = given(&document.recovery)?.unwrap_or(Duration::from_secs(15));
+        let faults = external.map(|_| external::faults(&document, &scenes)).transpose()?;
+        let serves = launch::serves(&scene, &document.roles)?;
+        let recovery_bound = given(&["recovery"], &document.recovery)?.unwrap_or(Duration::from_secs(15));
         Ok(Self {
             folder: folder.to_owned(),
             settings: settings.clone(),
@@ -137,6 +150,7 @@ impl ManifestCluster {
             folder: &self.folder,
             node: Some(node),
             places: files.map(|files| (files.data.as_path(), launch::home(files))),
+            files: Some(&self.role(node).files),
             operation: &[],
         }
     }
@@ -181,14 +195,29 @@ impl ManifestCluster {
             launch::command(&scene, &role.command.list()).map_err(in_role("command"))?;
             launch::files(&scene, role).map_err(in_role("files"))?;
             render_values(&scene, &role.env).map_err(in_role("env"))?;
-            let ready = self.readiness(node);
-            for command in ready.iter().filter_map(|ready| ready.command.as_ref()) {
-                launch::command(&scene, &command.list())
-                    .map_err(|error| Problem::at(["ready", "command"], error))?;
+            let (of_ready, of_status) = (role.ready.is_some(), role.status.is_some());
+            let in_table = |own: bool, table: &'static str, key: &'static str| {
+                let within: &[&str] = if own { &["role", &at] } else { &[] };
+                let path = [within, &[table, key]].concat();
+                move |error: TemplateError| problem(&path, error)
+            };
+            if let Some(Ready { command, http, .. }) = self.readiness(node) {
+                let words = command.as_ref().map(Words::list);
+                words
+                    .map(|words| launch::command(&scene, &words))
+                    .transpose()
+                    .map_err(in_table(of_ready, "ready", "command"))?;
+                let path = http.as_ref().map(|page| scene.render(&page.path)).transpose();
+                path.map_err(in_table(of_ready, "ready", "http"))?;
             }
-            for command in self.status_of(node).iter().filter_map(|status| status.command.as_ref()) {
-                launch::command(&scene, &command.list())
-                    .map_err(|error| Problem::at(["status", "command"], error))?;
+            if let Some(Status { command, http, .. }) = self.status_of(node) {
+                let words = command.as_ref().map(Words::list);
+                words
+                    .map(|words| launch::command(&scene, &words))
+                    .transpose()
+                    .map_err(in_table(of_status, "status", "command"))?;
+                let path = http.as_ref().map(|page| scene.render(&page.path)).transpose();
+                path.map_err(in_table(of_status, "status", "http"))?;
             }
         }
         let first = self.scene(0, None);
@@ -204,7 +233,7 @@ impl ManifestCluster {
         let first = &self.topology.nodes[0].name;
         let options = clients::sql_options(&self.document.client, &self.scene(0, None));
         let options = options.map_err(|error| {
-            let failure = RequestError::definite(CauseKind::Rejected, error.to_string());
+            let failure = RequestError::definite(CauseKind::Rejected, error.text);
             NotReady::because(first, "reading the keys of [client]", failure)
         })?;
         let nodes = self.topology.nodes.iter().zip(&self.places).enumerate();

@@ -407,26 +407,55 @@ pub(super) struct ClockBoundTable {
 }
 
 impl Words {
-    /// Returns the words. Spaces within braces do not separate.
+    /// Returns the words. Spaces within braces or quotes do not separate, and quotes around a part are left out; a quote
+    /// without another stands for itself.
     pub(crate) fn list(&self) -> Vec<String> {
         let line = match self {
             Self::List(words) => return words.clone(),
             Self::Line(line) => line,
         };
-        let (mut words, mut word, mut depth) = (Vec::new(), String::new(), 0_usize);
-        for letter in line.chars() {
+        let (mut words, mut word, mut depth) = (Vec::new(), None::<String>, 0_usize);
+        let mut rest = line.as_str();
+        while let Some(letter) = rest.chars().next() {
+            rest = &rest[letter.len_utf8()..];
             match letter {
                 '{' => depth += 1,
                 '}' => depth = depth.saturating_sub(1),
+                '\'' | '"' if depth == 0 => {
+                    if let Some((quoted, after)) = rest.split_once(letter) {
+                        word.get_or_insert_default().push_str(quoted);
+                        rest = after;
+                        continue;
+                    }
+                }
+                letter if letter.is_whitespace() && depth == 0 => {
+                    words.extend(word.take());
+                    continue;
+                }
                 _ => {}
             }
-            if letter.is_whitespace() && depth == 0 {
-                words.extend((!word.is_empty()).then(|| std::mem::take(&mut word)));
-            } else {
-                word.push(letter);
-            }
+            word.get_or_insert_default().push(letter);
         }
-        words.extend((!word.is_empty()).then_some(word));
+        words.extend(word);
         words
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_words_between_spaces() {
+        for (line, words) in [
+            ("", &[][..]),
+            ("  a  b\n", &["a", "b"]),
+            ("sh -c 'exec x {ip}; y'", &["sh", "-c", "exec x {ip}; y"]),
+            ("a --b=\"c d\" ''", &["a", "--b=c d", ""]),
+            ("x {peers:--peer={node} 'y'}z", &["x", "{peers:--peer={node} 'y'}z"]),
+            ("echo don't stop", &["echo", "don't", "stop"]),
+        ] {
+            assert_eq!(Words::Line(line.to_owned()).list(), words, "{line}");
+        }
     }
 }

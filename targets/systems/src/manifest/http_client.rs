@@ -174,6 +174,7 @@ fn complete(request: &HttpRequest, values: &[(&'static str, String)]) -> Result<
         folder: std::path::Path::new("/"),
         node: None,
         places: None,
+        files: None,
         operation: values,
     };
     let rejected = |text: String| RequestError::definite(CauseKind::Rejected, text);

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use duress_arena::{ProcessSpec, Signal, User};
 
 use super::document::{RoleTable, Serves};
+use super::problem::Problem;
 use super::template::{Scene, TemplateError, render_values};
 use crate::deployment::LaunchError;
 use crate::system::MissingSystem;
@@ -80,7 +81,11 @@ pub(super) fn process(
         let path = path.to_owned();
         move |error: std::io::Error| LaunchError::File { path, reason: error.to_string() }
     };
-    let user = role.user.as_deref().map(user).transpose()?;
+    let user = role.user.as_deref().map(|name| user(name).ok_or_else(|| no_user(name))).transpose();
+    let user = user.map_err(|reason| {
+        let (system, remedy) = ("the node".to_owned(), NO_USER_REMEDY.to_owned());
+        LaunchError::Missing(MissingSystem { system, reason, remedy })
+    })?;
     let home = home(node);
     for (name, text) in files(scene, role).map_err(complete)? {
         let path = home.join(name);
@@ -112,22 +117,24 @@ pub(super) fn process(
 /// Returns whether clients speak to the nodes of each role.
 ///
 /// # Errors
-/// A template that does not become true or false, or roles without clients, in words.
-pub(super) fn serves(scene: &Scene<'_>, roles: &[RoleTable]) -> Result<Vec<bool>, String> {
-    let serves = |role: &RoleTable| match &role.clients {
+/// A template that does not become true or false, or roles without clients.
+pub(super) fn serves(scene: &Scene<'_>, roles: &[RoleTable]) -> Result<Vec<bool>, Problem> {
+    let serves = |(at, role): (usize, &RoleTable)| match &role.clients {
         Serves::Known(serves) => Ok(*serves),
         Serves::Template(text) => {
-            let complete = scene.render(text).map_err(|error| error.to_string())?;
+            let at = at.to_string();
+            let wrong = |text: String| Problem::at(["role", &at, "clients"], text);
+            let complete = scene.render(text).map_err(|error| wrong(error.to_string()))?;
             let name = &role.name;
-            complete
-                .parse()
-                .map_err(|_| format!("clients of the role {name} is \"{complete}\": true or false"))
+            let is_neither =
+                |_| wrong(format!("clients of the role {name} is \"{complete}\": true or false"));
+            complete.parse().map_err(is_neither)
         }
     };
-    let serves = roles.iter().map(serves).collect::<Result<Vec<bool>, String>>()?;
+    let serves = roles.iter().enumerate().map(serves).collect::<Result<Vec<bool>, Problem>>()?;
     match serves.contains(&true) {
         true => Ok(serves),
-        false => Err("clients speak to the nodes of at least one role".to_owned()),
+        false => Err(Problem::at(["role"], "clients speak to the nodes of at least one role")),
     }
 }
 
@@ -146,19 +153,20 @@ pub(super) fn is_signal(name: &str) -> bool {
     Signal::from_str(name).is_ok()
 }
 
-/// Returns the user called `name`.
-fn user(name: &str) -> Result<User, LaunchError> {
+/// Says that this machine has no user called `name`.
+pub(super) fn no_user(name: &str) -> String {
+    format!("/etc/passwd has no user \"{name}\"")
+}
+
+/// What to do about that.
+pub(super) const NO_USER_REMEDY: &str = "name another `user` in the manifest, or none";
+
+/// Returns the user called `name`, if this machine has it.
+pub(super) fn user(name: &str) -> Option<User> {
     let text = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let found = text.lines().find_map(|line| {
+    text.lines().find_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
         let [known, _, uid, gid, ..] = fields[..] else { return None };
         (known == name).then_some(User { uid: uid.parse().ok()?, gid: gid.parse().ok()? })
-    });
-    found.ok_or_else(|| {
-        LaunchError::Missing(MissingSystem {
-            system: "the node".to_owned(),
-            reason: format!("/etc/passwd has no user \"{name}\""),
-            remedy: "name another `user` in the manifest, or none".to_owned(),
-        })
     })
 }

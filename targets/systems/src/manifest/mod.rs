@@ -27,7 +27,7 @@ use toml::de::DeTable;
 
 use self::cluster::ManifestCluster;
 use self::document::{Document, OptionTable};
-use self::problem::{Problem, SCHEMA, line, locate, unfit_key};
+use self::problem::{Problem, SCHEMA, locate};
 use crate::deployment::Deployment;
 use crate::external::ExternalNode;
 use crate::system::{Description, ManifestText, MissingSystem, System, USUAL_NODES, executable};
@@ -38,6 +38,7 @@ pub use self::problem::ManifestError;
 
 pub(crate) use self::document::Words;
 pub(crate) use self::launch::find as find_program;
+pub(crate) use self::problem::{line, unfit_key};
 
 /// The file of a folder that holds a manifest.
 pub const FILE: &str = "duress.toml";
@@ -85,7 +86,7 @@ impl Manifest {
         let wrong =
             |error: &toml::de::Error| at(error.span().map(|span| span.start), error.message().to_owned());
         let table = DeTable::parse(text).map_err(|error| wrong(&error))?;
-        if let Some((span, problem)) = unfit_key(table.get_ref()) {
+        if let Some((span, problem)) = unfit_key(table.get_ref(), "system") {
             return Err(at(Some(span.start), problem));
         }
         let mut document: Document = toml::from_str(text).map_err(|error| wrong(&error))?;
@@ -98,6 +99,7 @@ impl Manifest {
             summary: document.summary.clone(),
             vocabularies: clients::vocabularies(&document.client),
             lacks: clients::lacks(&document.client),
+            also: Vec::new(),
             scenarios: BTreeMap::new(),
             nodes: usual_nodes(&document),
             durable: document.durable,
@@ -138,6 +140,29 @@ impl Manifest {
         }
     }
 
+    /// Returns the commands that ask nodes and prepare the cluster: where they are, what their programs are, and what else to do
+    /// if one is missing.
+    fn asking(&self) -> impl Iterator<Item = (Vec<String>, &Words, &'static str, String)> {
+        let Document { ready, status, roles, prepares, .. } = &*self.document;
+        let mut tables = vec![(Vec::new(), Some(ready), status.as_ref())];
+        for (at, role) in roles.iter().enumerate() {
+            let within = vec!["role".to_owned(), at.to_string()];
+            tables.push((within, role.ready.as_ref(), role.status.as_ref()));
+        }
+        let mut all: Vec<(Vec<String>, &Words)> = Vec::new();
+        for (within, ready, status) in tables {
+            let path = |table: &str| [&within[..], &[table.to_owned(), "command".to_owned()]].concat();
+            let of_ready = ready.and_then(|ready| ready.command.as_ref());
+            let of_status = status.and_then(|status| status.command.as_ref());
+            all.extend(of_ready.map(|words| (path("ready"), words)));
+            all.extend(of_status.map(|words| (path("status"), words)));
+        }
+        for (at, prepare) in prepares.iter().enumerate() {
+            all.push((vec!["prepare".to_owned(), at.to_string(), "command".to_owned()], &prepare.command));
+        }
+        all.into_iter().map(|(at, words)| (at, words, "program", "change the command".to_owned()))
+    }
+
     /// Completes every template of every mode once, so that a mistake in one is found before anything starts.
     fn try_out(&self) -> Result<(), Problem> {
         for mode in &self.description.offer.modes {
@@ -152,13 +177,12 @@ impl Manifest {
                 Some(nodes) => Topology { nodes: nodes.iter().map(ExternalNode::node).collect() },
                 None => layout::example(self.description.nodes),
             };
-            let cluster = self.cluster(&settings, &topology).map_err(nowhere)?;
-            cluster.try_out()?;
+            self.cluster(&settings, &topology)?.try_out()?;
         }
         Ok(())
     }
 
-    fn cluster(&self, settings: &Settings, topology: &Topology) -> Result<ManifestCluster, SettingsError> {
+    fn cluster(&self, settings: &Settings, topology: &Topology) -> Result<ManifestCluster, Problem> {
         ManifestCluster::new(Arc::clone(&self.document), self.folder(), settings, topology)
     }
 }
@@ -187,6 +211,16 @@ impl System for Manifest {
         {
             return Err(self.missing(&["programs".to_owned()], "program", &reason, "change `programs`"));
         }
+        for (at, role) in self.document.roles.iter().enumerate() {
+            if let Some(user) = role.user.as_deref().filter(|user| launch::user(user).is_none()) {
+                let place = self.place(&["role".to_owned(), at.to_string(), "user".to_owned()]);
+                return Err(MissingSystem {
+                    system: name.clone(),
+                    reason: format!("{place}: {}", launch::no_user(user)),
+                    remedy: launch::NO_USER_REMEDY.to_owned(),
+                });
+            }
+        }
         let client = self.document.client.command.iter().map(|command| {
             let other = "name another in [client]".to_owned();
             (vec!["client".to_owned(), "command".to_owned()], command, "client program", other)
@@ -203,7 +237,7 @@ impl System for Manifest {
                 ))
             })
         });
-        for (at, command, what, other) in roles.chain(client).chain(faults) {
+        for (at, command, what, other) in roles.chain(client).chain(faults).chain(self.asking()) {
             let words = command.list();
             // A template in its place is completed later.
             let Some(program) = words.first().filter(|program| !program.contains('{')) else { continue };
@@ -215,7 +249,12 @@ impl System for Manifest {
     }
 
     fn deploy(&self, settings: &Settings, topology: &Topology) -> Result<Arc<dyn Deployment>, SettingsError> {
-        Ok(Arc::new(self.cluster(settings, topology)?))
+        // What depends on the settings of a run, or on its number of nodes: the rest was tried out.
+        let unfit = |problem: Problem| SettingsError::Unfit {
+            owner: self.description.name.clone(),
+            reason: format!("{}: {}", self.place(&problem.at), problem.text),
+        };
+        Ok(Arc::new(self.cluster(settings, topology).map_err(unfit)?))
     }
 }
 
@@ -256,6 +295,16 @@ fn offer(document: &Document) -> Result<Offer, Problem> {
 }
 
 fn option_spec(name: &str, option: &OptionTable, modes: &[String]) -> Result<OptionSpec, Problem> {
+    if let (Some(min), Some(max)) = (option.min, option.max)
+        && min > max
+    {
+        return Err(Problem::at(["options", name, "min"], format!("no number is from {min} to {max}")));
+    }
+    if let Some(twice) =
+        option.values.iter().enumerate().find(|(at, value)| option.values[..*at].contains(value))
+    {
+        return Err(Problem::at(["options", name, "values"], format!("\"{}\" is there twice", twice.1)));
+    }
     let values = match (&option.values[..], option.min, option.max) {
         ([], None, None) => {
             let needs = "an option has values, or min and max";

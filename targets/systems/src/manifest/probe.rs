@@ -20,7 +20,7 @@ use crate::deployment::{NodeStatus, Role};
 use crate::http::HttpConnection;
 use crate::outcome::{CauseKind, RequestError};
 use crate::place::{self, ClientProgram, Group, Place};
-use crate::topology::NodeFiles;
+use crate::topology::{Node, NodeFiles};
 
 /// The end of a node's output that is searched for a line.
 const LOG_BYTES: u64 = 1 << 20;
@@ -130,8 +130,17 @@ fn named(name: &str, scene: &Scene<'_>) -> Option<NodeId> {
         None if authority.parse::<Ipv6Addr>().is_ok() => authority,
         None => authority.split(':').next().unwrap_or(authority),
     };
-    let nodes = &scene.topology.nodes;
-    let found = nodes.iter().find(|node| node.name.as_str() == host || node.address.to_string() == host);
+    let nodes = || scene.topology.nodes.iter();
+    let of_clients = || {
+        let at = |(node, (_, port)): &(&Node, &(String, u16))| node.at(*port).to_string() == authority;
+        nodes().zip(scene.roles).find(at).map(|(node, _)| node)
+    };
+    // Nodes of a cluster that already runs may have one address, and another port for each.
+    let alone = || {
+        let mut same = nodes().filter(|node| node.address.to_string() == host);
+        same.next().filter(|_| same.next().is_none())
+    };
+    let found = nodes().find(|node| node.name.as_str() == host).or_else(of_clients).or_else(alone);
     found.map(|node| node.name.clone())
 }
 
@@ -230,4 +239,47 @@ fn tail(path: &Path) -> Vec<String> {
     };
     // A node that has not been started has no output yet.
     String::from_utf8_lossy(&read().unwrap_or_default()).lines().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use duress_settings::Settings;
+
+    use super::*;
+    use crate::topology::Topology;
+
+    #[test]
+    fn a_leader_is_named_by_its_name_its_address_or_an_address_of_its_own() {
+        let name = |addresses: [[u8; 4]; 2], given: &str| {
+            let node = |(at, ip): (usize, [u8; 4])| Node {
+                name: NodeId::new(format!("n{}", at + 1)),
+                address: ip.into(),
+            };
+            let topology = Topology { nodes: addresses.into_iter().enumerate().map(node).collect() };
+            let settings = Settings {
+                mode: String::new(),
+                options: Default::default(),
+                bug: None,
+                programs: Default::default(),
+            };
+            let scene = Scene {
+                topology: &topology,
+                roles: &[("node".to_owned(), 7101), ("node".to_owned(), 7102)],
+                settings: &settings,
+                folder: Path::new("/"),
+                node: Some(0),
+                places: None,
+                files: None,
+                operation: &[],
+            };
+            named(given, &scene).map(|node| node.to_string())
+        };
+        let (apart, together) = ([[10, 77, 0, 1], [10, 77, 0, 2]], [[127, 0, 0, 1]; 2]);
+        for given in ["n2", "10.77.0.2", "http://10.77.0.2:2380/", "10.77.0.2:7102"] {
+            assert_eq!(name(apart, given).as_deref(), Some("n2"), "{given}");
+        }
+        // Two nodes on one machine are told apart by the port of their clients, or not at all.
+        assert_eq!(name(together, "http://127.0.0.1:7102/x").as_deref(), Some("n2"));
+        assert_eq!(name(together, "127.0.0.1:2380"), None);
+    }
 }

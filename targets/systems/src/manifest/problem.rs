@@ -41,14 +41,19 @@ impl Problem {
     }
 }
 
+/// Returns the problem at the key whose path is `at`.
+pub(super) fn problem(at: &[&str], text: impl fmt::Display) -> Problem {
+    Problem { at: at.iter().map(|key| (*key).to_owned()).collect(), text: text.to_string() }
+}
+
 /// The JSON Schema of manifests: the table of all keys.
 pub(super) const SCHEMA: &str = include_str!("schema.json");
 
-/// Returns the first key of `table` that the schema does not have, or whose value the schema does not allow, and what to
-/// write instead.
-pub(super) fn unfit_key(table: &DeTable<'_>) -> Option<(Range<usize>, String)> {
+/// Returns the first key of `table` that the definition `of` in the schema does not have, or whose value it does not allow, and
+/// what to write instead.
+pub(crate) fn unfit_key(table: &DeTable<'_>, of: &str) -> Option<(Range<usize>, String)> {
     let schema: Value = serde_json::from_str(SCHEMA).expect("the schema is JSON, which a test reads");
-    in_table(table, &schema, &schema)
+    in_table(table, &schema["$defs"][of], &schema)
 }
 
 fn in_table(table: &DeTable<'_>, schema: &Value, root: &Value) -> Option<(Range<usize>, String)> {
@@ -191,7 +196,7 @@ fn resolved<'s>(schema: &'s Value, root: &'s Value, table: bool) -> Option<&'s V
 }
 
 /// Returns the line, from 1, of a place in `text`.
-pub(super) fn line(text: &str, at: usize) -> usize {
+pub(crate) fn line(text: &str, at: usize) -> usize {
     text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
 }
 

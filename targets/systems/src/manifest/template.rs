@@ -64,6 +64,8 @@ pub(super) struct Scene<'a> {
     pub(super) node: Option<usize>,
     /// The node's data folder, and the folder of its other files.
     pub(super) places: Option<(&'a Path, &'a Path)>,
+    /// The files of the node's role, by name.
+    pub(super) files: Option<&'a BTreeMap<String, String>>,
     /// The placeholders of an operation.
     pub(super) operation: &'a [(&'static str, String)],
 }
@@ -158,7 +160,7 @@ impl Scene<'_> {
         let items = (0..self.topology.nodes.len())
             .filter(|at| role.is_none_or(|role| self.roles[*at].0 == role))
             .filter(|at| *name == "nodes" || Some(*at) != self.node);
-        items.map(|at| Self { node: Some(at), places: None, ..*self }.render(template)).collect()
+        items.map(|at| Self { node: Some(at), places: None, files: None, ..*self }.render(template)).collect()
     }
 
     fn role_names(&self) -> Vec<String> {
@@ -216,6 +218,9 @@ impl Scene<'_> {
             "home" => home?.display().to_string(),
             "file" => {
                 let file = argument.ok_or_else(|| TemplateError::Incomplete(name.to_owned()))?;
+                if let Some(files) = self.files.filter(|files| !files.contains_key(file)) {
+                    return Err(no(&format!("file:{file}"), "file", file, files.keys().cloned().collect()));
+                }
                 home?.join(file).display().to_string()
             }
             "node" => node(self.node_of(name, argument)?).0.name.to_string(),
@@ -274,6 +279,7 @@ mod tests {
             folder: Path::new("/m"),
             node: Some(1),
             places: Some((Path::new("/run/n2/data"), Path::new("/run/n2"))),
+            files: Some(&BTreeMap::from([("a.conf".to_owned(), String::new())])),
             operation: &[("key", "r0".to_owned())],
         };
         scene.render_each([text]).map_err(|error| error.to_string())
@@ -310,6 +316,7 @@ mod tests {
             ("{nodes:{data}}", "{data} is not known here"),
             ("{peers}", "{peers} needs a part after a colon"),
             ("{node", "\"{node\" is not closed"),
+            ("{file:b.conf}", "there is no file \"b.conf\" (did you mean \"a.conf\"?)"),
         ] {
             let error = check(text).unwrap_err();
             assert!(error.contains(says), "{text}: {error}");

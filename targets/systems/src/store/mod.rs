@@ -74,6 +74,7 @@ impl Store {
                 .to_owned(),
             offer,
             lacks: Vec::new(),
+            also: Vec::new(),
             vocabularies: [
                 "register",
                 "set",

@@ -7,7 +7,8 @@ use std::time::Duration;
 use duress_history::{ConsistencyModel, NodeId, Promise};
 use duress_settings::Request;
 use duress_targets::{
-    Deployment, ExternalNode, Manifest, ManifestText, Node, NodeFiles, OwnNetwork, Setup, System, Topology,
+    Deployment, ExternalNode, Maelstrom, Manifest, ManifestText, Node, NodeFiles, OwnNetwork, Setup, System,
+    Topology,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -224,8 +225,16 @@ fn keys<'s>(schema: &'s Value, found: &mut BTreeSet<&'s str>) {
     }
 }
 
+/// A manifest of a program that speaks Maelstrom's protocol.
+const OF_MAELSTROM: &str = "maelstrom = \"echo\"\ncommand = \"./node\"\nnodes = 3\n";
+
 #[test]
 fn every_key_of_the_schema_is_read_and_documented() {
+    for workload in Maelstrom::workloads() {
+        let text = OF_MAELSTROM.replace("echo", workload);
+        let manifest = ManifestText { path: "/m/duress.toml".into(), text };
+        assert!(Maelstrom::parse(&manifest, "/duress".into()).is_ok(), "the schema has {workload}");
+    }
     let schema: Value = serde_json::from_str(Manifest::schema()).unwrap();
     let mut found = BTreeSet::new();
     keys(&schema, &mut found);
@@ -241,7 +250,7 @@ fn every_key_of_the_schema_is_read_and_documented() {
             })
         };
         assert!(
-            [EVERYTHING, OF_EXEC, OF_POSTGRES, OF_RUNNING].into_iter().any(given),
+            [EVERYTHING, OF_EXEC, OF_POSTGRES, OF_RUNNING, OF_MAELSTROM].into_iter().any(given),
             "no manifest of this test has the key {key}"
         );
         assert!(given(docs), "docs/manifest.md does not mention the key {key}");
