@@ -215,8 +215,8 @@ fn judge_run(
     let judged = workload.judge(&run).map_err(Failure::internal)?;
     let Judged { nemesis: events, statistics: figures, exercised, judgement } = judged;
     if figures.counts.ok == 0 && broken.is_empty() {
-        let first = figures.reasons.first().and_then(|(reason, _)| figures.first_words.get(reason));
-        let why = first.map(|words| format!(" ({words})")).unwrap_or_default();
+        let first = figures.reasons.first().and_then(|(reason, _)| figures.first_words.get_key_value(reason));
+        let why = first.map(|(reason, words)| format!(" ({reason}: {words})")).unwrap_or_default();
         broken.push(format!(
             "no operation succeeded{why}: `duress try` shows the first ones of this target, and why"
         ));

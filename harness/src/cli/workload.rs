@@ -26,7 +26,7 @@ pub struct WorkloadArgs {
 
 impl WorkloadArgs {
     /// Returns the workload with these options, and the defaults of those that are not given: 0 for the weight of an
-    /// operation that `system` lacks, 1 for one that it has and others may not, and one object if it has no more.
+    /// operation that `system` lacks, on for a switch that it has on, and one object if it has no more.
     ///
     /// # Errors
     /// A usage error for an option that is another workload's, for a weight of an operation that clients lack, and for several
@@ -45,13 +45,11 @@ impl WorkloadArgs {
             }
         }
         for option in workload.options() {
-            let names = |names: &[String]| {
-                option.takes == Takes::Weight && names.iter().any(|name| name == option.name)
-            };
-            if names(&system.also) {
-                defaults.insert(option.field.to_owned(), 1.into());
+            let is_named = |names: &[String]| names.iter().any(|name| name == option.name);
+            if option.takes == Takes::Switch && is_named(&system.switches) {
+                defaults.insert(option.field.to_owned(), true.into());
             }
-            if names(&system.lacks) {
+            if option.takes == Takes::Weight && is_named(&system.lacks) {
                 defaults.insert(option.field.to_owned(), 0.into());
                 if self.given.weights.get(option.name).is_some_and(|weight| *weight > 0) {
                     let text =

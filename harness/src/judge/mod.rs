@@ -385,7 +385,11 @@ mod tests {
         let ok = |ms: u64| Completion::Ok { index: 0, time: ms * MS, answer: read.clone() };
         let fail = |ms: u64, kind: Option<&'static str>| {
             let error = |kind: &'static str| {
-                Box::new(OpError { kind: Some(kind.into()), text: "it was not so".to_owned(), saw: None })
+                Box::new(OpError {
+                    kind: Some(kind.into()),
+                    text: format!("{kind}: it was not so"),
+                    saw: None,
+                })
             };
             Completion::Fail { index: 0, time: ms * MS, error: kind.map(error) }
         };

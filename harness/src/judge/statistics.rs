@@ -138,10 +138,11 @@ impl Tally {
                     Some(error) => error.kind.as_deref().unwrap_or("of no kind"),
                 };
                 *reasons.entry(kind.to_owned()).or_default() += 1;
-                if let Some(error) = error.as_ref().filter(|error| !error.text.is_empty())
-                    && !all.first_words.contains_key(kind)
-                {
-                    all.first_words.insert(kind.to_owned(), beginning(&error.text));
+                if let Some(error) = error.as_ref().filter(|_| !all.first_words.contains_key(kind)) {
+                    // A recorder may begin with the kind.
+                    let words = error.text.strip_prefix(kind).and_then(|rest| rest.strip_prefix(": "));
+                    let words = beginning(words.unwrap_or(&error.text));
+                    all.first_words.extend((!words.is_empty()).then(|| (kind.to_owned(), words)));
                 }
             }
         }

@@ -70,8 +70,8 @@ pub struct Description {
     /// The operations of these vocabularies that its clients do not have, by name: workloads leave them out. [`KEYS`], if there
     /// is one object and not one for each key.
     pub lacks: Vec<String>,
-    /// The operations that workloads leave out unless a system has them, by name.
-    pub also: Vec<String>,
+    /// The switches of workloads that are on unless the user turns them off, by name.
+    pub switches: Vec<String>,
     /// The run that finds each seeded bug.
     pub scenarios: BTreeMap<String, Scenario>,
     /// The number of nodes of a run that does not say it.

@@ -39,17 +39,16 @@ impl CounterMix {
     }
 
     fn draw(&mut self) -> Counter {
-        let CounterOptions { adds, subtracts, reads, .. } = self.options;
+        let CounterOptions { adds, reads, .. } = self.options;
         let (key, _) = match self.keys.draw(&mut self.rng) {
             Draw::Read(key) => return Counter { key: Some(key), op: CounterOp::Read(None) },
             Draw::Any(key, active) => (key, active),
         };
-        let drawn = self.rng.random_range(0..adds + subtracts + reads);
-        let op = if drawn < reads {
+        let op = if self.rng.random_range(0..adds + reads) < reads {
             CounterOp::Read(None)
         } else {
             let step = self.rng.random_range(1..=i64::from(self.options.step_max));
-            CounterOp::Add(if drawn < reads + adds { step } else { -step })
+            CounterOp::Add(if self.options.negative && self.rng.random_bool(0.5) { -step } else { step })
         };
         Counter { key: Some(key), op }
     }
@@ -69,8 +68,8 @@ mod tests {
 
     #[test]
     fn what_is_added_is_at_most_the_step() {
-        for (step_max, subtracts) in [(1, 0), (5, 0), (5, 1)] {
-            let options = CounterOptions { step_max, subtracts, ..CounterOptions::default() };
+        for (step_max, negative) in [(1, false), (5, false), (5, true)] {
+            let options = CounterOptions { step_max, negative, ..CounterOptions::default() };
             let mut mix = CounterMix::new(options, 1);
             let added: Vec<i64> = (0..1000)
                 .filter_map(|_| match mix.draw().op {
@@ -80,7 +79,7 @@ mod tests {
                 .collect();
             let (least, most) = (added.iter().min().copied(), added.iter().max().copied());
             let step = i64::from(step_max);
-            assert_eq!((least, most), (Some(if subtracts == 0 { 1 } else { -step }), Some(step)));
+            assert_eq!((least, most), (Some(if negative { -step } else { 1 }), Some(step)));
         }
     }
 }

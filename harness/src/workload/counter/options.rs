@@ -23,8 +23,8 @@ pub const ON_COMMAND_LINE: &[WorkloadOption] = &[
         "how many counters live for the whole run and are written rarely",
     ),
     WorkloadOption::number("step", "step_max", "the most that is added at once"),
+    WorkloadOption::switch("negative", "negative", "whether half of the numbers that are added are negative"),
     WorkloadOption::weight("adds"),
-    WorkloadOption::weight("subtracts"),
     WorkloadOption::weight("reads"),
 ];
 
@@ -41,11 +41,11 @@ pub struct CounterOptions {
     pub cold_keys: u32,
     /// The most that is added at once. Only where it is 1 does the check decide linearizability.
     pub step_max: u32,
+    /// Whether half of the numbers that are added are negative.
+    #[serde(default)]
+    pub negative: bool,
     /// Weight of adds in the mix.
     pub adds: u32,
-    /// Weight of adds of negative numbers, for systems that take them.
-    #[serde(default)]
-    pub subtracts: u32,
     /// Weight of reads.
     pub reads: u32,
 }
@@ -57,8 +57,8 @@ impl Default for CounterOptions {
             operations_per_key: 1000,
             cold_keys: 24,
             step_max: 1,
+            negative: false,
             adds: 1,
-            subtracts: 0,
             reads: 1,
         }
     }
@@ -70,12 +70,12 @@ impl CounterOptions {
     /// # Errors
     /// [`RangeError`].
     pub fn validate(&self) -> Result<(), RangeError> {
-        let Self { keys, operations_per_key, cold_keys, step_max, adds, subtracts, reads } = *self;
+        let Self { keys, operations_per_key, cold_keys, step_max, negative: _, adds, reads } = *self;
         range("keys", &keys, (1..=100_000).contains(&keys), "1 to 100000 counters at a time")?;
         range("cold keys", &cold_keys, cold_keys <= 100_000, "at most 100000 of them")?;
         let fine = (1..=10_000_000).contains(&operations_per_key);
         range("operations per key", &operations_per_key, fine, "1 to 10000000")?;
         range("step", &step_max, (1..=1_000_000).contains(&step_max), "1 to 1000000")?;
-        weights(&[adds, subtracts, reads])
+        weights(&[adds, reads])
     }
 }

@@ -61,7 +61,7 @@ impl Broker {
                     .to_owned(),
                 offer,
                 lacks: Vec::new(),
-                also: Vec::new(),
+                switches: Vec::new(),
                 vocabularies: vec!["log".to_owned(), "table".to_owned(), "stream".to_owned()],
                 scenarios: Scenario::built_in(include_str!("scenarios.toml")),
                 nodes: USUAL_NODES,

@@ -52,7 +52,7 @@ impl Default for Etcd {
                 summary: "etcd as installed on this machine, 3.4 or later (JSON gateway)".to_owned(),
                 offer: offer(),
                 lacks: Vec::new(),
-                also: Vec::new(),
+                switches: Vec::new(),
                 vocabularies: [
                     "register",
                     "set",

@@ -65,6 +65,7 @@ impl Answer {
     pub(super) fn cause(&self) -> Cause {
         let text = match &self.error {
             Some(error) => shortened(error),
+            None if self.mismatch => "the comparison failed".to_owned(),
             None => "the client program gave no reason".to_owned(),
         };
         match self.kind {

@@ -122,16 +122,15 @@ impl Workload {
     fn lacks(self) -> &'static [&'static str] {
         match self {
             Self::Kafka => &["subscriptions", "committed"],
-            Self::GCounter => &[KEYS, "subtracts"],
             Self::LinKv => &["deletes"],
             one_object if one_object.is_one_object() => &[KEYS],
             _ => &[],
         }
     }
 
-    /// Returns the operations that its clients have, and other clients of the same vocabulary may not.
-    fn also(self) -> &'static [&'static str] {
-        if self == Self::PnCounter { &["subtracts"] } else { &[] }
+    /// Returns the switches of its vocabulary's workload that are on.
+    fn switches(self) -> &'static [&'static str] {
+        if self == Self::PnCounter { &["negative"] } else { &[] }
     }
 
     fn promise(self) -> Promise {
@@ -284,7 +283,7 @@ impl Maelstrom {
             },
             vocabularies: vec![workload.vocabulary().to_owned()],
             lacks: workload.lacks().iter().map(ToString::to_string).collect(),
-            also: workload.also().iter().map(ToString::to_string).collect(),
+            switches: workload.switches().iter().map(ToString::to_string).collect(),
             scenarios: BTreeMap::new(),
             nodes: document.nodes.unwrap_or(USUAL_NODES),
             durable: false,

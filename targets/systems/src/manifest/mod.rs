@@ -99,7 +99,7 @@ impl Manifest {
             summary: document.summary.clone(),
             vocabularies: clients::vocabularies(&document.client),
             lacks: clients::lacks(&document.client),
-            also: Vec::new(),
+            switches: Vec::new(),
             scenarios: BTreeMap::new(),
             nodes: usual_nodes(&document),
             durable: document.durable,

@@ -74,7 +74,7 @@ impl Store {
                 .to_owned(),
             offer,
             lacks: Vec::new(),
-            also: Vec::new(),
+            switches: Vec::new(),
             vocabularies: [
                 "register",
                 "set",
