@@ -190,7 +190,7 @@ async fn what_a_client_program_does_decides_the_outcome_of_a_write() {
             r#"echo '{"type":"hello","version":1}'; read open; exit 3"#,
             Ends::Fail(ConnectionLost, "ended"),
         ),
-        ("is silent", "sleep 1000 & wait", Ends::Fail(Timeout, "in time")),
+        ("is silent", "sleep 1000 & wait", Ends::Fail(Timeout, "has not said hello yet")),
     ];
     for (name, script, ends) in before {
         let folder = TempDir::new().unwrap();

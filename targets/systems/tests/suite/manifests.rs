@@ -41,6 +41,7 @@ status = { log = { leader = "leads", follower = "follows" } }
 [[role]]
 name = "worker"
 user = "root"
+files = { "a.conf" = "" }
 command = ["sh", "{file:a.conf}", "{data}", "{home}", "{folder}", "{nodes/worker:{address}}", "--all={nodes:{node}}", "{mode}"]
 [ready]
 command = "true"
