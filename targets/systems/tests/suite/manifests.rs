@@ -494,7 +494,10 @@ fn roles_must_fit_the_nodes() {
     let settings = system.resolve(&Request { nodes: 1, ..Request::default() }).unwrap();
     let node = Node { name: NodeId::new("n1"), address: [10, 77, 0, 1].into() };
     let error = system.deploy(&settings, &Topology { nodes: vec![node] }).err().unwrap();
-    assert_eq!(error.to_string(), "everything cannot be deployed: its roles need at least 2 nodes, not 1");
+    assert_eq!(
+        error.to_string(),
+        "everything cannot be deployed: /folder/duress.toml:6: its roles need at least 2 nodes, not 1"
+    );
 }
 
 /// Returns a cluster of one node at 127.0.0.1, whose manifest has `rest` after its role.
