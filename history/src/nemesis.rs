@@ -41,7 +41,7 @@ pub use command_seen::CommandSeen;
 pub use comparison::{Agreement, ComparedObject, Comparison, CopySeen, Difference, Occasion};
 pub use disk_seen::{CutFile, DiskProbe, DiskSeen, FlippedBit, LastingFault, NodeDisk, Undone};
 pub use evidence::{Evidence, Proof};
-pub use members_seen::{ListedMember, MembersSeen};
+pub use members_seen::{Comeback, ListedMember, MembersSeen};
 pub use packet_seen::{PacketsSeen, Touches};
 pub use process_seen::{NodeProcesses, NodeResumed};
 pub use recovery::{LinkReturn, NodeReturn, Recovery, Return, Unjudged};

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use duress_history::NodeId;
 
-use crate::membership::Joining;
 use duress_arena::clock::{ClockPage, Tracer};
 use duress_arena::disk::FaultDisk;
 use duress_arena::{ControlError, Host, NodeProcess, ProcessSpec, SpawnError};
@@ -23,8 +22,6 @@ pub struct Member {
     pub clock: Option<Arc<ClockPage>>,
     /// Its disk, if it has one that can be broken.
     pub disk: Option<FaultDisk>,
-    /// How it joins a cluster whose members can be changed.
-    pub joining: Option<Joining>,
 }
 
 /// A node and whether it runs.
@@ -135,13 +132,10 @@ impl Cluster {
         Ok(self.placed(node)?.process.as_mut())
     }
 
-    /// Has `node` start as one that joins from now on, and returns how; `None` if it cannot.
-    pub(crate) fn joins(&mut self, node: &NodeId) -> Result<Option<&Joining>, ClusterError> {
-        let member = &mut self.placed(node)?.member;
-        if let Some(joining) = &member.joining {
-            member.spec = joining.spec.clone();
-        }
-        Ok(member.joining.as_ref())
+    /// Has `node` start by this command from now on.
+    pub(crate) fn starts_by(&mut self, node: &NodeId, spec: ProcessSpec) -> Result<(), ClusterError> {
+        self.placed(node)?.member.spec = spec;
+        Ok(())
     }
 
     /// Forgets the process of `node`, which is gone.

@@ -128,8 +128,8 @@ pub struct Nemesis {
     commands: Option<FaultCommands>,
     /// Changes the members of the cluster; `None` if its members are fixed.
     administrator: Option<Box<dyn Administrator>>,
-    /// The nodes that are to be members again, and are perhaps not yet.
-    joining: BTreeSet<NodeId>,
+    /// The nodes that are to be members again, and are perhaps not yet, with the fault that removed each.
+    joining: BTreeMap<NodeId, u32>,
     nodes: Vec<NodeId>,
     links: Links,
     active: BTreeMap<u32, (Fault, Active)>,
@@ -167,7 +167,7 @@ impl Nemesis {
             cluster,
             commands,
             administrator: None,
-            joining: BTreeSet::new(),
+            joining: BTreeMap::new(),
             nodes: Vec::new(),
             links: Links::new(seed),
             active: BTreeMap::new(),
@@ -279,7 +279,7 @@ impl Nemesis {
             }
             Fault::Membership { change, targets: chosen } => {
                 // A node that is still to be added cannot be removed.
-                let taken: Vec<NodeId> = taken.iter().chain(&self.joining).cloned().collect();
+                let taken: Vec<NodeId> = taken.iter().chain(self.joining.keys()).cloned().collect();
                 let nodes = chosen.resolve(&roles, &taken);
                 self.inject_membership(id, fault, *change, &nodes)?
             }
@@ -331,6 +331,7 @@ impl Nemesis {
             }
             Active::Throttle { nodes } => (self.unthrottle(nodes)?, Instant::now(), Vec::new()),
             Active::Membership { change, nodes } => {
+                self.joining.extend(nodes.iter().map(|node| (node.clone(), id)));
                 (self.heal_membership(change, &nodes)?, Instant::now(), Vec::new())
             }
             Active::Command { ref name, ref nodes, .. } => match self.heal_command(id, name, nodes) {
@@ -434,6 +435,10 @@ impl Nemesis {
     /// Records the nodes that have ended by themselves, with the faults that explain it.
     fn sweep(&mut self) -> Result<(), NemesisError> {
         for Ending { node, status } in self.cluster.ended()? {
+            if let Some(fault) = self.removed_by(&node) {
+                self.crashes.push(Crash { node, status, because: Some(fault), restart: Restart::WhenHealed });
+                continue;
+            }
             let because = self.explains(&node);
             let active = because.and_then(|fault| self.active.get_mut(&fault));
             let restart = match active {

@@ -14,7 +14,6 @@ use duress_arena::{Arena, ArenaError, ArenaSpec, Host};
 use duress_history::NodeId;
 use duress_nemesis::cluster::{Cluster, Member};
 use duress_nemesis::commands::{CommandFault, CommandLine, FaultCommands, NodeCommands};
-use duress_nemesis::membership::Joining;
 use duress_nemesis::nemesis::{Crash, Nemesis, NemesisError};
 use duress_targets::{
     ClientProgram, Deployment, ExternalCommands, ExternalFault, LaunchError, NodeFiles, NotReady, OwnNetwork,
@@ -200,13 +199,8 @@ impl World {
         };
         let files = files(plan, planned.data, folder)?;
         let mut members = Vec::new();
-        let membership = deployment.membership();
         for (number, host) in (0..).zip(&plan.nodes) {
-            let node_files = &files[&host.name];
-            let joining =
-                membership.map(|membership| membership.joining(&host.name, node_files)).transpose()?;
             members.push(Member {
-                joining: joining.map(|spec| Joining { spec, data: node_files.data.clone() }),
                 host: find(host),
                 spec: deployment.process(&host.name, &files[&host.name])?,
                 clock: match planned.clock {
@@ -226,8 +220,8 @@ impl World {
             .filter_map(|member| Some((NodeId::new(member.host.name()), member.disk.as_ref()?.activity())))
             .collect();
         let mut nemesis = Nemesis::new(arena.switch().clone(), Cluster::new(members, tracer), plan.seed);
-        if membership.is_some() {
-            let operator = Operator::new(Arc::clone(&deployment), find(&operator[0]));
+        if deployment.membership().is_some() {
+            let operator = Operator::new(Arc::clone(&deployment), find(&operator[0]), files.clone());
             nemesis = nemesis.administered_by(Box::new(operator.map_err(WorldError::Thread)?));
         }
         let nemesis = NemesisThread::start(nemesis).map_err(WorldError::Thread)?;

@@ -3,8 +3,9 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+use std::slice;
 
-use duress_history::nemesis::{ListedMember, MembersSeen};
+use duress_history::nemesis::{Comeback, ListedMember, MembersSeen};
 
 use super::*;
 use crate::membership::{Administrator, Joining, MemberChange};
@@ -15,6 +16,8 @@ const ALONE: Duration = Duration::from_secs(10);
 const AMONG_OTHERS: Duration = Duration::from_millis(2000);
 /// The time that one request to one node may take.
 const REQUEST: Duration = Duration::from_millis(1600);
+/// The time in which a removed node that came back on its data may be refused.
+const REFUSAL: Duration = Duration::from_millis(700);
 /// The pause before a node that does not serve yet is asked again.
 const RETRY: Duration = Duration::from_millis(20);
 
@@ -45,17 +48,19 @@ impl Nemesis {
         let gone = |members: &Vec<ListedMember>| !members.iter().any(|member| nodes.contains(&member.node));
         seen.after =
             self.until(deadline, |administrator| administrator.members(&via, REQUEST).ok().filter(gone));
-        if change == MemberChange::Replace && seen.after.is_some() {
+        if change == MemberChange::Replace
+            && let Some(listed) = &seen.after
+        {
             for node in nodes {
-                seen.wiped.insert(node.clone(), self.wipe(node)?);
+                seen.wiped.insert(node.clone(), self.wipe(node, listed)?);
             }
         }
         seen.after = seen.after.or_else(|| self.listed(&via, deadline));
         Ok((Evidence::Removed(seen), since))
     }
 
-    /// Starts `nodes` where they have ended, has the cluster add them, and waits until each has a vote and serves. A node that
-    /// other faults keep away until then is remembered: see [`Nemesis::settle_members`].
+    /// Starts `nodes` where they have ended, has the cluster add them, one after the other, and waits until each has a vote and
+    /// serves. A node that other faults keep away until then is remembered: see [`Nemesis::settle_members`].
     pub(super) fn heal_membership(
         &mut self,
         change: MemberChange,
@@ -64,34 +69,100 @@ impl Nemesis {
         let (via, deadline) = (self.others(nodes), self.deadline());
         let mut seen = self.unseen(nodes, None);
         seen.before = self.listed(&via, deadline);
-        if change != MemberChange::Leave {
+        let anew = self.comes_back() == Some(Comeback::Anew);
+        if change == MemberChange::Join || change == MemberChange::Replace && !anew {
             self.start(nodes)?;
             seen.started = nodes.to_vec();
         }
-        self.joining.extend(nodes.iter().cloned());
+        if anew && change == MemberChange::Join {
+            self.await_refusal(nodes, deadline.min(Instant::now() + REFUSAL))?;
+        }
         for node in nodes {
-            self.until(deadline, |administrator| administrator.add(node, &via, REQUEST).ok());
-        }
-        let all = |members: &Vec<ListedMember>| {
-            nodes.iter().all(|node| members.iter().any(|member| member.votes && member.node == *node))
-        };
-        let listed =
-            self.until(deadline, |administrator| administrator.members(&via, REQUEST).ok().filter(all));
-        if listed.is_some() {
-            for node in nodes {
-                let serves = self.until(deadline, |administrator| administrator.serves(node).then_some(()));
-                seen.serving.extend(serves.map(|()| node.clone()));
+            if anew && !self.renew(node, &via, deadline, &mut seen)? {
+                continue;
             }
-            self.joining.retain(|node| !seen.serving.contains(node));
+            let votes = |members: &Vec<ListedMember>| {
+                members.iter().any(|member| member.votes && member.node == *node)
+            };
+            let listed = self.until(deadline, |administrator| {
+                administrator.add(node, &via, REQUEST).ok()?;
+                administrator.members(&via, REQUEST).ok().filter(votes)
+            });
+            if listed.is_some()
+                && self.until(deadline, |administrator| administrator.serves(node).then_some(())).is_some()
+            {
+                seen.serving.push(node.clone());
+            }
+            seen.after = listed.or(seen.after);
         }
+        self.joining.retain(|node, _| !seen.serving.contains(node));
         // Asked again, so that the last word is about the moment after the nodes have served.
-        seen.after = self.listed(&via, deadline).or(listed);
+        seen.after = self.listed(&via, deadline).or(seen.after);
         Ok(Evidence::Added(seen))
+    }
+
+    /// Waits until `nodes`, which came back on their data although they were removed, have ended: the others refuse them.
+    fn await_refusal(&mut self, nodes: &[NodeId], deadline: Instant) -> Result<(), NemesisError> {
+        let runs = |cluster: &Cluster| cluster.running().iter().any(|node| nodes.contains(node));
+        while runs(&self.cluster) && Instant::now() < deadline {
+            std::thread::sleep(RETRY);
+            self.sweep()?;
+        }
+        Ok(())
+    }
+
+    /// Has `node` become another member, without data, and starts it; returns whether it was listed in time. A request to remove it
+    /// that was never answered may still be carried out, and does not concern the member that it becomes.
+    fn renew(
+        &mut self,
+        node: &NodeId,
+        via: &[NodeId],
+        deadline: Instant,
+        seen: &mut MembersSeen,
+    ) -> Result<bool, NemesisError> {
+        let lists = |members: &[ListedMember]| members.iter().any(|member| member.node == *node);
+        let gone = self.until(deadline, |administrator| {
+            administrator.remove(node, via, REQUEST).ok()?;
+            administrator.members(via, REQUEST).ok().filter(|members| !lists(members))
+        });
+        if gone.is_none() {
+            // It may be a member all the same, and its data are whole.
+            self.start(slice::from_ref(node))?;
+            return Ok(false);
+        }
+        self.kill(slice::from_ref(node))?;
+        let listed = self.until(deadline, |administrator| {
+            // It may have been added by a request that was not answered: the list decides.
+            let _ = administrator.add(node, via, REQUEST);
+            administrator.members(via, REQUEST).ok().filter(|members| lists(members))
+        });
+        let Some(listed) = listed else { return Ok(false) };
+        self.wipe(node, &listed)?;
+        self.start(slice::from_ref(node))?;
+        if !seen.started.contains(node) {
+            seen.started.push(node.clone());
+        }
+        Ok(true)
+    }
+
+    /// Returns the fault that removed `node`, if a node that was removed ends by itself.
+    pub(super) fn removed_by(&self, node: &NodeId) -> Option<u32> {
+        if self.comes_back() != Some(Comeback::Anew) {
+            return None;
+        }
+        let removed = |(id, (_, active)): (&u32, &(Fault, Active))| {
+            matches!(active, Active::Membership { nodes, .. } if nodes.contains(node)).then_some(*id)
+        };
+        self.active.iter().find_map(removed).or_else(|| self.joining.get(node).copied())
+    }
+
+    fn comes_back(&self) -> Option<Comeback> {
+        self.administrator.as_deref().map(Administrator::comeback)
     }
 
     /// Adds the nodes again that other faults kept away as they were to join, once no fault is in force.
     pub(super) fn settle_members(&mut self) -> Result<(), NemesisError> {
-        let nodes: Vec<NodeId> = std::mem::take(&mut self.joining).into_iter().collect();
+        let nodes: Vec<NodeId> = self.joining.keys().cloned().collect();
         if nodes.is_empty() {
             return Ok(());
         }
@@ -143,10 +214,14 @@ impl Nemesis {
     }
 
     /// Deletes everything that `node`, whose processes have ended, had in its data folder, for good, and has it start as one that
-    /// joins from now on. Returns the number of files.
-    fn wipe(&mut self, node: &NodeId) -> Result<u64, NemesisError> {
-        let Joining { data, .. } = self.cluster.joins(node)?.ok_or(NemesisError::FixedMembers)?;
-        empty(data).map_err(|source| NemesisError::Wipe { node: node.clone(), source })
+    /// joins these members from now on. Returns the number of files.
+    fn wipe(&mut self, node: &NodeId, listed: &[ListedMember]) -> Result<u64, NemesisError> {
+        let administrator = self.administrator.as_deref().ok_or(NemesisError::FixedMembers)?;
+        let Joining { spec, data } = administrator
+            .joining(node, listed)
+            .map_err(|source| NemesisError::Joining { node: node.clone(), source })?;
+        self.cluster.starts_by(node, spec)?;
+        empty(&data).map_err(|source| NemesisError::Wipe { node: node.clone(), source })
     }
 }
 
