@@ -28,6 +28,7 @@ mod evidence;
 mod members_seen;
 mod packet_seen;
 mod process_seen;
+mod program_seen;
 mod recovery;
 mod share_seen;
 mod wire;
@@ -44,6 +45,7 @@ pub use evidence::{Evidence, Proof};
 pub use members_seen::{Comeback, ListedMember, MembersSeen};
 pub use packet_seen::{PacketsSeen, Touches};
 pub use process_seen::{NodeProcesses, NodeResumed};
+pub use program_seen::NodeProgram;
 pub use recovery::{LinkReturn, NodeReturn, Recovery, Return, Unjudged};
 pub use share_seen::NodeShare;
 

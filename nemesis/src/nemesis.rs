@@ -8,6 +8,7 @@ mod members;
 mod networks;
 mod processes;
 mod resources;
+mod upgrades;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitStatus;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use duress_history::NodeId;
-use duress_history::nemesis::{Evidence, LinkReturn, NodeProcesses, Proof};
+use duress_history::nemesis::{Evidence, LinkReturn, NodeProcesses, NodeProgram, Proof};
 
 pub use self::error::NemesisError;
 
@@ -35,6 +36,7 @@ use crate::partition::{self, Cut, Link};
 use crate::resource_fault::ResourceEffect;
 use crate::role::{Role, RoleMap};
 use crate::selector::Targets;
+use crate::upgrade::Upgrade;
 use duress_arena::clock::{ClockPage, Strobe};
 use duress_arena::{ControlError, LinkCounters, NodeProcess, Pid, ProbeOutcome, Switch};
 
@@ -89,6 +91,8 @@ enum Active {
     Command { name: String, nodes: Vec<NodeId>, disables: bool },
     /// The nodes that were removed.
     Membership { change: MemberChange, nodes: Vec<NodeId> },
+    /// The nodes that run another program.
+    Upgrade { change: Upgrade, nodes: Vec<NodeProgram> },
 }
 
 /// A fault that was injected.
@@ -177,14 +181,16 @@ impl Nemesis {
         }
     }
 
-    /// Starts every node that is not running, and has the cluster add those that healing could not.
+    /// Starts every node that is not running, all with the second program if one of them runs it, and has the cluster add those that
+    /// healing could not.
     ///
     /// # Errors
-    /// [`NemesisError::Cluster`], [`NemesisError::NotMembers`].
+    /// [`NemesisError::Cluster`], [`NemesisError::NotMembers`], [`NemesisError::NoEvidence`].
     pub fn start_nodes(&mut self) -> Result<(), NemesisError> {
         for node in self.nodes.clone() {
             self.cluster.start(&node)?;
         }
+        self.finish_upgrade()?;
         self.settle_members()
     }
 
@@ -283,6 +289,14 @@ impl Nemesis {
                 let nodes = chosen.resolve(&roles, &taken);
                 self.inject_membership(id, fault, *change, &nodes)?
             }
+            Fault::Upgrade { change, targets: chosen } => {
+                // A node is upgraded once, and a system may have programs that are not to be replaced.
+                let is_done = |node: &&NodeId| self.cluster.next_program(node).is_none();
+                let taken: Vec<NodeId> =
+                    taken.iter().chain(self.nodes.iter().filter(is_done)).cloned().collect();
+                let nodes = chosen.resolve(&roles, &taken);
+                self.inject_upgrade(id, fault, *change, &nodes)?
+            }
             Fault::Command { name, disables, targets: chosen } => {
                 let nodes = targets(chosen);
                 let active = Active::Command { name: name.clone(), nodes, disables: *disables };
@@ -334,6 +348,9 @@ impl Nemesis {
                 self.joining.extend(nodes.iter().map(|node| (node.clone(), id)));
                 (self.heal_membership(change, &nodes)?, Instant::now(), Vec::new())
             }
+            Active::Upgrade { change, nodes } => {
+                (self.heal_upgrade(change, nodes)?, Instant::now(), Vec::new())
+            }
             Active::Command { ref name, ref nodes, .. } => match self.heal_command(id, name, nodes) {
                 Ok(evidence) if evidence.proves() != Proof::Missing => (evidence, Instant::now(), Vec::new()),
                 failed => {
@@ -368,6 +385,7 @@ impl Nemesis {
             Active::Pause { nodes } => nodes.iter().map(|(node, _)| node.clone()).collect(),
             Active::Clock { clocks } => clocks.iter().map(|clock| clock.node.clone()).collect(),
             Active::Throttle { nodes } => nodes.iter().map(|one| one.node.clone()).collect(),
+            Active::Upgrade { nodes, .. } => nodes.iter().map(|one| one.node.clone()).collect(),
         }
     }
 
@@ -385,8 +403,10 @@ impl Nemesis {
                 outside_the_largest_view(&links, &self.nodes).into_iter().collect()
             }
             Active::Command { nodes, disables: true, .. } => nodes.clone(),
-            // A node with a share of the processor still serves, if slowly: no other has to take over.
+            // A node with a share of the processor still serves, if slowly: no other has to take over. One with another program
+            // runs again.
             Active::Throttle { .. }
+            | Active::Upgrade { .. }
             | Active::Packet { .. }
             | Active::Clock { .. }
             | Active::Command { .. } => Vec::new(),
@@ -401,7 +421,7 @@ impl Nemesis {
         let taken = taken.flat_map(|active| match active {
             // Whatever it does to its nodes, another command may undo it.
             Active::Command { nodes, .. } => nodes.clone(),
-            Active::Throttle { .. } => self.touched(active),
+            Active::Throttle { .. } | Active::Upgrade { .. } => self.touched(active),
             _ => self.away(active),
         });
         let mut down: Vec<NodeId> = taken.collect();

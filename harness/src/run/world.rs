@@ -27,6 +27,7 @@ use crate::run::administrator::Operator;
 use crate::run::cluster_access::ClusterAccess;
 use crate::run::conductor::foreground;
 use crate::run::nemesis_thread::NemesisThread;
+use crate::run::second_programs::{SecondProgramError, second_programs};
 use crate::workload::Workload;
 use crate::workload::erased::OptionsError;
 
@@ -66,6 +67,9 @@ pub enum WorldError {
     /// The command of a node could not be made.
     #[error(transparent)]
     Launch(#[from] LaunchError),
+    /// A second program cannot be used.
+    #[error(transparent)]
+    SecondProgram(#[from] SecondProgramError),
     /// The nodes could not be started.
     #[error("cannot start the cluster")]
     Start(#[from] NemesisError),
@@ -198,6 +202,7 @@ impl World {
             Arc::clone(arena.host(host.name.as_str()).expect("the arena has every host of its specification"))
         };
         let files = files(plan, planned.data, folder)?;
+        let mut upgrades = second_programs(plan, &*deployment, &files)?;
         let mut members = Vec::new();
         for (number, host) in (0..).zip(&plan.nodes) {
             members.push(Member {
@@ -209,6 +214,7 @@ impl World {
                 },
                 // Each disk has a stream of chance of its own.
                 disk: disk(planned.data, folder, &host.name, plan.seed.wrapping_add(number))?,
+                upgrade: upgrades.remove(&host.name),
             });
         }
         let clocks = members

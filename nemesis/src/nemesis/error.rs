@@ -5,9 +5,9 @@ use duress_arena::disk::DiskError;
 use duress_arena::{SwitchError, ThrottleError};
 use duress_history::NodeId;
 
-use crate::membership::AdministratorError;
 use crate::cluster::ClusterError;
 use crate::commands::CommandError;
+use crate::membership::AdministratorError;
 
 /// A failure to inject or heal a fault. The run proves nothing then.
 #[derive(Debug, thiserror::Error)]

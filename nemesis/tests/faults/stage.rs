@@ -4,7 +4,7 @@ use duress_testing::{Missing, Need};
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ use duress_nemesis::cluster::{Cluster, Member};
 use duress_nemesis::membership::{Administrator, AdministratorError, Joining, Members};
 use duress_nemesis::nemesis::{Crash, Injected, Nemesis, NemesisError, Restart};
 use duress_nemesis::schedule::{MixOptions, expand};
+use duress_nemesis::upgrade::Programs;
 use duress_nemesis::{Evidence, Fault, FaultSpec, LossLimit, Role, RoleMap};
 use nix::sys::signal::{Signal, kill};
 use tempfile::TempDir;
@@ -56,6 +57,17 @@ impl Allowed {
 
 pub fn name(text: &str) -> NodeId {
     NodeId::new(text)
+}
+
+/// Returns another file of this program, in `folder`.
+fn second_program(folder: &Path) -> PathBuf {
+    let first = std::env::current_exe().expect("a program has a path");
+    let second = fs::canonicalize(folder).expect("a folder").join("second-program");
+    // A link is faster, and cannot lead to another file system.
+    if fs::hard_link(&first, &second).is_err() {
+        fs::copy(&first, &second).expect("a copy");
+    }
+    second
 }
 
 /// An administrator whose cluster is a list: the nodes' program knows no members.
@@ -145,6 +157,7 @@ impl Stage {
         };
         let arena = Arena::build(&spec).expect("the arena is built");
         let mut pages = Vec::new();
+        let second = second_program(home.path());
         let mut members = Vec::new();
         let mut joining = BTreeMap::new();
         for node in &nodes {
@@ -171,7 +184,7 @@ impl Stage {
             // It says that it joined, and otherwise does the same.
             let joins = ProcessSpec { env: vec![(JOINED.into(), "1".into())], ..spec.clone() };
             joining.insert(node.clone(), Joining { spec: joins, data: data.clone() });
-            members.push(Member { host, spec, clock, disk });
+            members.push(Member { host, spec, clock, disk, upgrade: Some(second.clone()) });
         }
         let tracer = match (needs, &allowed.clocks) {
             (Needs::Clocks, Ok(tracers)) => Some(
@@ -206,6 +219,7 @@ impl Stage {
             losses: LossLimit::tolerated(self.nodes.len() / 2),
             clock_bound: None,
             members: Members::Changeable,
+            programs: Programs::Two,
             commands: None,
         };
         let mix = FaultSpec::parse_mix(item).expect("a good item");

@@ -152,10 +152,8 @@ mod tests {
 
     #[test]
     fn a_member_that_never_started_is_known_by_its_url_and_has_no_vote() {
-        let node = |number: u8| Node {
-            name: NodeId::new(format!("n{number}")),
-            address: [10, 0, 0, number].into(),
-        };
+        let node =
+            |number: u8| Node { name: NodeId::new(format!("n{number}")), address: [10, 0, 0, number].into() };
         let topology = Topology { nodes: [1, 2, 3].map(node).to_vec() };
         let answer = r#"{"members": [
             {"ID": "7", "name": "n1", "peerURLs": ["http://10.0.0.1:2380"]},
