@@ -16,9 +16,10 @@ use crate::variant::{Kind, MEMBERSHIPS, Row};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MemberChange {
-    /// Its process goes on, as one that is not a member.
+    /// Its process goes on, as one that is not a member, or ends by itself.
     Leave,
-    /// Its process has ended before, and starts again on its data, which know nothing of the removal.
+    /// Its process has ended before, and starts again on its data, which know nothing of the removal. If such a node never comes
+    /// back, the others refuse it, and it becomes another member.
     Join,
     /// Its process has ended before, and its data are deleted: a fresh node of the same name and address joins.
     Replace,
@@ -94,8 +95,7 @@ pub trait Administrator: Send {
     /// It is unknown whether it was removed, or will be.
     fn remove(&self, node: &NodeId, via: &[NodeId], within: Duration) -> Result<(), AdministratorError>;
 
-    /// Has the cluster add `node`, which gets the data, and then a vote. It may take several requests: each of them does the next
-    /// step. Nothing changes if it has a vote.
+    /// Has the cluster add `node`, which gets the data and a vote. Nothing changes if it is a member.
     ///
     /// # Errors
     /// It is unknown whether it was added, or will be.

@@ -22,6 +22,7 @@ pub use self::error::NemesisError;
 
 use self::clocks::MovedClock;
 use self::disks::HealedDisk;
+use self::members::Removed;
 use self::resources::ThrottledNode;
 use crate::clock_fault::ClockEffect;
 use crate::cluster::{Cluster, Ending};
@@ -132,8 +133,8 @@ pub struct Nemesis {
     commands: Option<FaultCommands>,
     /// Changes the members of the cluster; `None` if its members are fixed.
     administrator: Option<Box<dyn Administrator>>,
-    /// The nodes that are to be members again, and are perhaps not yet, with the fault that removed each.
-    joining: BTreeMap<NodeId, u32>,
+    /// The nodes that are to be members again, and are perhaps not yet.
+    joining: BTreeMap<NodeId, Removed>,
     nodes: Vec<NodeId>,
     links: Links,
     active: BTreeMap<u32, (Fault, Active)>,
@@ -345,7 +346,8 @@ impl Nemesis {
             }
             Active::Throttle { nodes } => (self.unthrottle(nodes)?, Instant::now(), Vec::new()),
             Active::Membership { change, nodes } => {
-                self.joining.extend(nodes.iter().map(|node| (node.clone(), id)));
+                let removed = Removed { fault: id, renewed: false };
+                self.joining.extend(nodes.iter().map(|node| (node.clone(), removed)));
                 (self.heal_membership(change, &nodes)?, Instant::now(), Vec::new())
             }
             Active::Upgrade { change, nodes } => {

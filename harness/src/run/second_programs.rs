@@ -45,12 +45,10 @@ pub enum SecondProgramError {
     },
     /// Nothing would show a change.
     #[error(
-        "the program {} of --upgrade-to is the file that node {node} runs already: give another build, or a copy",
+        "the program {} of --upgrade-to is the file that the nodes run already: give another build, or a copy",
         path.display()
     )]
     Same {
-        /// The node.
-        node: NodeId,
         /// The file.
         path: PathBuf,
     },
@@ -72,13 +70,14 @@ pub(super) fn second_programs(
         let first = deployment.process(node, files)?.program;
         let second = upgraded.process(node, files)?.program;
         // A system may have several programs, not all of which are replaced.
-        if first != second {
-            let second = resolved(&second)?;
-            if fs::canonicalize(first).is_ok_and(|first| first == second) {
-                return Err(SecondProgramError::Same { node: node.clone(), path: second });
-            }
-            programs.insert(node.clone(), second);
+        if !plan.settings.upgrades.values().any(|program| *program == second) {
+            continue;
         }
+        let second = resolved(&second)?;
+        if fs::canonicalize(first).is_ok_and(|first| first == second) {
+            return Err(SecondProgramError::Same { path: second });
+        }
+        programs.insert(node.clone(), second);
     }
     Ok(programs)
 }

@@ -380,6 +380,7 @@ impl fmt::Display for Evidence {
             Self::Unthrottled { nodes, resumed } => {
                 write!(f, "{}; running again: {}", list(nodes), list(resumed))
             }
+            Self::Programs { nodes } if nodes.is_empty() => f.write_str("no node was left to change"),
             Self::Programs { nodes } => f.write_str(&list(nodes)),
             Self::Removed(seen) | Self::Added(seen) => write!(f, "{seen}"),
             Self::Commanded { nodes } | Self::Withdrawn { nodes } => {

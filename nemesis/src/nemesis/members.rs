@@ -14,12 +14,23 @@ use crate::membership::{Administrator, Joining, MemberChange};
 const ALONE: Duration = Duration::from_secs(10);
 /// The same while others are, which may hinder it: they have to be healed in time too.
 const AMONG_OTHERS: Duration = Duration::from_millis(2000);
+/// The same for a node that is renewed: it starts without data, and waits for a leader.
+const RENEWAL_AMONG_OTHERS: Duration = Duration::from_secs(4);
 /// The time that one request to one node may take.
 const REQUEST: Duration = Duration::from_millis(1600);
 /// The time in which a removed node that came back on its data may be refused.
 const REFUSAL: Duration = Duration::from_millis(700);
 /// The pause before a node that does not serve yet is asked again.
 const RETRY: Duration = Duration::from_millis(20);
+
+/// A node that was removed, and is to be a member again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Removed {
+    /// The fault that removed it.
+    pub(super) fault: u32,
+    /// Whether it has started as another member since.
+    pub(super) renewed: bool,
+}
 
 impl Nemesis {
     /// Has the cluster remove `nodes`, one after the other, and ends and wipes them as `change` says. The data of a node go only
@@ -34,7 +45,7 @@ impl Nemesis {
         if self.administrator.is_none() {
             return Err(NemesisError::FixedMembers);
         }
-        let (via, deadline) = (self.others(nodes), self.deadline());
+        let (via, deadline) = (self.others(nodes), self.deadline(AMONG_OTHERS));
         self.active.insert(id, (fault.clone(), Active::Membership { change, nodes: nodes.to_vec() }));
         let mut seen = self.unseen(nodes, Some(id));
         seen.before = self.listed(&via, deadline);
@@ -66,10 +77,11 @@ impl Nemesis {
         change: MemberChange,
         nodes: &[NodeId],
     ) -> Result<Evidence, NemesisError> {
-        let (via, deadline) = (self.others(nodes), self.deadline());
+        let anew = self.comes_back() == Some(Comeback::Anew);
+        let (via, deadline) =
+            (self.others(nodes), self.deadline(if anew { RENEWAL_AMONG_OTHERS } else { AMONG_OTHERS }));
         let mut seen = self.unseen(nodes, None);
         seen.before = self.listed(&via, deadline);
-        let anew = self.comes_back() == Some(Comeback::Anew);
         if change == MemberChange::Join || change == MemberChange::Replace && !anew {
             self.start(nodes)?;
             seen.started = nodes.to_vec();
@@ -78,27 +90,33 @@ impl Nemesis {
             self.await_refusal(nodes, deadline.min(Instant::now() + REFUSAL))?;
         }
         for node in nodes {
-            if anew && !self.renew(node, &via, deadline, &mut seen)? {
-                continue;
-            }
-            let votes = |members: &Vec<ListedMember>| {
-                members.iter().any(|member| member.votes && member.node == *node)
-            };
-            let listed = self.until(deadline, |administrator| {
-                administrator.add(node, &via, REQUEST).ok()?;
-                administrator.members(&via, REQUEST).ok().filter(votes)
-            });
-            if listed.is_some()
-                && self.until(deadline, |administrator| administrator.serves(node).then_some(())).is_some()
+            let is_new = !anew || self.joining.get(node).is_some_and(|joining| joining.renewed);
+            let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
+            let serves = is_new && self.await_member(node, &via, if anew { half } else { deadline });
+            if serves
+                || anew
+                    && self.renew(node, &via, deadline, &mut seen)?
+                    && self.await_member(node, &via, deadline)
             {
                 seen.serving.push(node.clone());
             }
-            seen.after = listed.or(seen.after);
         }
         self.joining.retain(|node, _| !seen.serving.contains(node));
         // Asked again, so that the last word is about the moment after the nodes have served.
-        seen.after = self.listed(&via, deadline).or(seen.after);
+        seen.after = self.listed(&via, deadline);
         Ok(Evidence::Added(seen))
+    }
+
+    /// Has the cluster add `node`, if it is not a member, and waits until it has a vote and serves.
+    fn await_member(&self, node: &NodeId, via: &[NodeId], deadline: Instant) -> bool {
+        let votes =
+            |members: &Vec<ListedMember>| members.iter().any(|member| member.votes && member.node == *node);
+        let listed = self.until(deadline, |administrator| {
+            administrator.add(node, via, REQUEST).ok()?;
+            administrator.members(via, REQUEST).ok().filter(votes)
+        });
+        listed.is_some()
+            && self.until(deadline, |administrator| administrator.serves(node).then_some(())).is_some()
     }
 
     /// Waits until `nodes`, which came back on their data although they were removed, have ended: the others refuse them.
@@ -131,6 +149,7 @@ impl Nemesis {
             return Ok(false);
         }
         self.kill(slice::from_ref(node))?;
+        self.note_renewed(node, false);
         let listed = self.until(deadline, |administrator| {
             // It may have been added by a request that was not answered: the list decides.
             let _ = administrator.add(node, via, REQUEST);
@@ -139,10 +158,17 @@ impl Nemesis {
         let Some(listed) = listed else { return Ok(false) };
         self.wipe(node, &listed)?;
         self.start(slice::from_ref(node))?;
+        self.note_renewed(node, true);
         if !seen.started.contains(node) {
             seen.started.push(node.clone());
         }
         Ok(true)
+    }
+
+    fn note_renewed(&mut self, node: &NodeId, renewed: bool) {
+        if let Some(joining) = self.joining.get_mut(node) {
+            joining.renewed = renewed;
+        }
     }
 
     /// Returns the fault that removed `node`, if a node that was removed ends by itself.
@@ -153,7 +179,7 @@ impl Nemesis {
         let removed = |(id, (_, active)): (&u32, &(Fault, Active))| {
             matches!(active, Active::Membership { nodes, .. } if nodes.contains(node)).then_some(*id)
         };
-        self.active.iter().find_map(removed).or_else(|| self.joining.get(node).copied())
+        self.active.iter().find_map(removed).or_else(|| self.joining.get(node).map(|joining| joining.fault))
     }
 
     fn comes_back(&self) -> Option<Comeback> {
@@ -176,8 +202,8 @@ impl Nemesis {
     }
 
     /// Returns the moment until which a change of members may take.
-    fn deadline(&self) -> Instant {
-        Instant::now() + if self.active.is_empty() { ALONE } else { AMONG_OTHERS }
+    fn deadline(&self, among_others: Duration) -> Instant {
+        Instant::now() + if self.active.is_empty() { ALONE } else { among_others }
     }
 
     /// Returns the nodes that can speak for the cluster: those that run, but for `nodes` and the ones that faults have removed or

@@ -51,11 +51,10 @@ pub trait Membership: Send + Sync {
         deadline: Duration,
     ) -> Result<(), NotReady>;
 
-    /// Does the next step to give `node` a vote: adds it to the cluster, or lets it vote if it has all data and does not get a vote
-    /// by itself. Nothing changes if it has one.
+    /// Adds `node` to the cluster, which gives it a vote at once, or by itself once it has all data; nothing changes if it is a member.
     ///
     /// # Errors
-    /// [`NotReady`], within `deadline`: it is unknown whether the step was done, or will be.
+    /// [`NotReady`], within `deadline`: it is unknown whether it was added, or will be.
     async fn add(
         &self,
         node: &NodeId,

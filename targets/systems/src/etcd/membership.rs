@@ -4,7 +4,7 @@
 //! |---|---|
 //! | list | `/v3/kv/deleterange` of a key that is not there, which passes through the log and changes nothing; then `/v3/cluster/member/list`, which the node answers from what it has applied, and that is at least this far |
 //! | remove | list, then `/v3/cluster/member/remove` |
-//! | add | list; then `/v3/cluster/member/add` as a learner if it is not there, or `/v3/cluster/member/promote` if it has no vote, which etcd refuses until it has nearly all of the log |
+//! | add | list, then `/v3/cluster/member/add`, with a vote: of members without one, etcd has one at a time |
 //!
 //! A member is known by the URL of its peers: it has no name before its first start.
 
@@ -123,12 +123,10 @@ impl Gateway {
     }
 
     async fn add(&mut self, url: &str) -> Result<(), RequestError> {
-        let (path, body) = match self.member(url).await? {
-            None => ("/v3/cluster/member/add", json!({"peerURLs": [url], "isLearner": true})),
-            Some(member) if member.learns => ("/v3/cluster/member/promote", json!({"ID": member.id})),
-            Some(_) => return Ok(()),
-        };
-        self.ask::<Change>(path, &body).await.map(drop)
+        if self.member(url).await?.is_some() {
+            return Ok(());
+        }
+        self.ask::<Change>("/v3/cluster/member/add", &json!({"peerURLs": [url]})).await.map(drop)
     }
 }
 
