@@ -90,15 +90,19 @@ impl Nemesis {
             self.await_refusal(nodes, deadline.min(Instant::now() + REFUSAL))?;
         }
         for node in nodes {
-            let is_new = !anew || self.joining.get(node).is_some_and(|joining| joining.renewed);
+            let mut is_new = !anew || self.joining.get(node).is_some_and(|joining| joining.renewed);
+            // Where it was renewed before and something is wrong, there is time left to renew it again.
             let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
-            let serves = is_new && self.await_member(node, &via, if anew { half } else { deadline });
-            if serves
-                || anew
-                    && self.renew(node, &via, deadline, &mut seen)?
-                    && self.await_member(node, &via, deadline)
-            {
-                seen.serving.push(node.clone());
+            let mut within = if anew && is_new { half } else { deadline };
+            while is_new || self.renew(node, &via, deadline, &mut seen)? {
+                if self.await_member(node, &via, within)? {
+                    seen.serving.push(node.clone());
+                    break;
+                }
+                if !anew || Instant::now() >= deadline {
+                    break;
+                }
+                (is_new, within) = (false, deadline);
             }
         }
         self.joining.retain(|node, _| !seen.serving.contains(node));
@@ -107,16 +111,30 @@ impl Nemesis {
         Ok(Evidence::Added(seen))
     }
 
-    /// Has the cluster add `node`, if it is not a member, and waits until it has a vote and serves.
-    fn await_member(&self, node: &NodeId, via: &[NodeId], deadline: Instant) -> bool {
-        let votes =
-            |members: &Vec<ListedMember>| members.iter().any(|member| member.votes && member.node == *node);
-        let listed = self.until(deadline, |administrator| {
-            administrator.add(node, via, REQUEST).ok()?;
-            administrator.members(via, REQUEST).ok().filter(votes)
-        });
-        listed.is_some()
-            && self.until(deadline, |administrator| administrator.serves(node).then_some(())).is_some()
+    /// Has the cluster add `node`, if it is not a member, and waits until it has a vote and serves; returns whether it does. One that
+    /// starts without data ends if it meets a member who does not know yet that it was removed, and takes the old member's place.
+    fn await_member(
+        &mut self,
+        node: &NodeId,
+        via: &[NodeId],
+        deadline: Instant,
+    ) -> Result<bool, NemesisError> {
+        let votes = |members: &Vec<ListedMember>| members.iter().any(|one| one.votes && one.node == *node);
+        let mut listed = false;
+        loop {
+            let Some(administrator) = self.administrator.as_deref() else { return Ok(false) };
+            listed = listed
+                || administrator.add(node, via, REQUEST).is_ok()
+                    && administrator.members(via, REQUEST).is_ok_and(|members| votes(&members));
+            if listed && administrator.serves(node) {
+                return Ok(true);
+            }
+            self.sweep()?;
+            if Instant::now() >= deadline || !self.cluster.running().contains(node) {
+                return Ok(false);
+            }
+            std::thread::sleep(RETRY);
+        }
     }
 
     /// Waits until `nodes`, which came back on their data although they were removed, have ended: the others refuse them.
