@@ -413,7 +413,7 @@ fn a_removed_node_may_end_and_comes_back_as_another_member(allowed: &Allowed) {
     stage.nemesis.start_node(&name("n1")).expect("it starts");
     let healed = stage.heal(1);
     assert_eq!((healed.proves(), healed.started()), (Proof::Proven, vec![name("n2")]), "{healed}");
-    assert!(stage.said(&name("n2")).lines().any(|line| line == JOINS), "it started as one that joins");
+    wait_until("it says that it joins", || stage.said(&name("n2")).lines().any(|line| line == JOINS));
     stage.close();
 }
 

@@ -36,7 +36,7 @@ fn rolling(stage: &mut Stage, item: &str) {
     let struck = struck(stage, item);
     assert_eq!(upgraded(stage), struck, "{item}: healed");
     // A node is upgraded once: the next upgrade strikes others.
-    stage.inject(2, item).expect("it takes hold");
+    stage.inject(2, "upgrade:rolling@leader").expect("it takes hold");
     stage.heal(2);
     assert!(upgraded(stage).len() > struck.len(), "{item}: again");
     stage.nemesis.start_nodes().expect("the others follow");
