@@ -69,7 +69,7 @@ pub enum WorldError {
     Launch(#[from] LaunchError),
     /// A second program cannot be used.
     #[error(transparent)]
-    SecondProgram(#[from] SecondProgramError),
+    SecondProgram(#[from] Box<SecondProgramError>),
     /// The nodes could not be started.
     #[error("cannot start the cluster")]
     Start(#[from] NemesisError),
@@ -202,7 +202,7 @@ impl World {
             Arc::clone(arena.host(host.name.as_str()).expect("the arena has every host of its specification"))
         };
         let files = files(plan, planned.data, folder)?;
-        let mut upgrades = second_programs(plan, &*deployment, &files)?;
+        let mut upgrades = second_programs(plan, &*deployment, &files).map_err(Box::new)?;
         let mut members = Vec::new();
         for (number, host) in (0..).zip(&plan.nodes) {
             members.push(Member {
