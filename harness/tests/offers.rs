@@ -237,7 +237,13 @@ fn the_copies_of_a_write_decide_what_a_primary_promises() {
 
 #[test]
 fn settings_that_were_not_filled_in_are_refused() {
-    let bare = Settings { mode: "raft".to_owned(), options: [].into(), bug: None, programs: [].into() };
+    let bare = Settings {
+        mode: "raft".to_owned(),
+        options: [].into(),
+        bug: None,
+        programs: [].into(),
+        upgrades: [].into(),
+    };
     let Err(error) = find("store").deploy(&bare, &Topology { nodes: Vec::new() }) else { panic!("deployed") };
     assert_eq!(error.to_string(), "the settings of mode raft lack option reads");
 }

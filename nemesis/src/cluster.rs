@@ -1,13 +1,13 @@
 //! The cluster under test: the processes of its nodes, each in its host.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
 use duress_history::NodeId;
 
-use crate::membership::Joining;
 use duress_arena::clock::{ClockPage, Tracer};
 use duress_arena::disk::FaultDisk;
 use duress_arena::{ControlError, Host, NodeProcess, ProcessSpec, SpawnError};
@@ -23,15 +23,23 @@ pub struct Member {
     pub clock: Option<Arc<ClockPage>>,
     /// Its disk, if it has one that can be broken.
     pub disk: Option<FaultDisk>,
-    /// How it joins a cluster whose members can be changed.
-    pub joining: Option<Joining>,
+    /// The file of the second program that it can be started with, without links.
+    pub upgrade: Option<PathBuf>,
 }
 
 /// A node and whether it runs.
 #[derive(Debug)]
 struct Placed {
     member: Member,
+    edition: Edition,
     process: Option<NodeProcess>,
+}
+
+/// The program of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Edition {
+    First,
+    Second,
 }
 
 /// A node that ended without being asked to.
@@ -94,7 +102,9 @@ impl Cluster {
     /// Returns a cluster of nodes that do not run yet. With a tracer, nodes that have a clock follow it.
     #[must_use]
     pub fn new(members: impl IntoIterator<Item = Member>, tracer: Option<Tracer>) -> Self {
-        let placed = |member: Member| (NodeId::new(member.host.name()), Placed { member, process: None });
+        let placed = |member: Member| {
+            (NodeId::new(member.host.name()), Placed { member, edition: Edition::First, process: None })
+        };
         Self { members: members.into_iter().map(placed).collect(), tracer }
     }
 
@@ -119,10 +129,14 @@ impl Cluster {
         let placed =
             self.members.get_mut(node).ok_or_else(|| ClusterError::UnknownNode { node: node.clone() })?;
         if placed.process.is_none() {
-            let Member { host, spec, clock, .. } = &placed.member;
+            let Member { host, spec, clock, upgrade, .. } = &placed.member;
+            let mut spec = spec.clone();
+            if let (Edition::Second, Some(program)) = (placed.edition, upgrade) {
+                spec.program.clone_from(program);
+            }
             let started = match (&self.tracer, clock) {
-                (Some(tracer), Some(page)) => host.spawn_with_clock(spec, tracer, page),
-                _ => host.spawn(spec),
+                (Some(tracer), Some(page)) => host.spawn_with_clock(&spec, tracer, page),
+                _ => host.spawn(&spec),
             };
             placed.process =
                 Some(started.map_err(|source| ClusterError::Start { node: node.clone(), source })?);
@@ -135,13 +149,27 @@ impl Cluster {
         Ok(self.placed(node)?.process.as_mut())
     }
 
-    /// Has `node` start as one that joins from now on, and returns how; `None` if it cannot.
-    pub(crate) fn joins(&mut self, node: &NodeId) -> Result<Option<&Joining>, ClusterError> {
-        let member = &mut self.placed(node)?.member;
-        if let Some(joining) = &member.joining {
-            member.spec = joining.spec.clone();
-        }
-        Ok(member.joining.as_ref())
+    /// Has `node` start by this command from now on.
+    pub(crate) fn starts_by(&mut self, node: &NodeId, spec: ProcessSpec) -> Result<(), ClusterError> {
+        self.placed(node)?.member.spec = spec;
+        Ok(())
+    }
+
+    /// Has `node` start with this program from now on.
+    pub(crate) fn takes(&mut self, node: &NodeId, edition: Edition) -> Result<(), ClusterError> {
+        self.placed(node)?.edition = edition;
+        Ok(())
+    }
+
+    /// Whether `node` starts with its second program.
+    pub(crate) fn is_upgraded(&self, node: &NodeId) -> bool {
+        self.members.get(node).is_some_and(|placed| placed.edition == Edition::Second)
+    }
+
+    /// Returns the second program of `node`, if it has one and does not start with it yet.
+    pub(crate) fn next_program(&self, node: &NodeId) -> Option<&PathBuf> {
+        let placed = self.members.get(node).filter(|placed| placed.edition == Edition::First)?;
+        placed.member.upgrade.as_ref()
     }
 
     /// Forgets the process of `node`, which is gone.

@@ -26,6 +26,8 @@ pub enum Family {
     Resources,
     /// Members of the cluster are removed, and added again.
     Membership,
+    /// Processes are ended, and started again with another program.
+    Upgrade,
     /// The user's own commands strike nodes of a cluster that already runs.
     Command,
 }
@@ -39,7 +41,7 @@ struct Entry {
     heals: &'static str,
 }
 
-const ENTRIES: [Entry; 10] = [
+const ENTRIES: [Entry; 11] = [
     Entry {
         family: Family::Partition,
         name: "partition",
@@ -104,6 +106,13 @@ const ENTRIES: [Entry; 10] = [
         heals: "the nodes are started again where they ended, and added: the cluster lists each with a vote, and it answers requests",
     },
     Entry {
+        family: Family::Upgrade,
+        name: "upgrade",
+        does: "asks the chosen nodes to end, one after the other, and starts each again on its data with another program, that of --upgrade-to",
+        evidence: "the file that the node's process executes, as /proc shows it, was another before and is the given one",
+        heals: "the node still executes it, and is awaited until it serves; a rollback: it executes the first one again",
+    },
+    Entry {
         family: Family::Command,
         name: "command",
         does: "strikes nodes of a cluster that already runs by the commands of its manifest, which names the variants",
@@ -115,7 +124,7 @@ const ENTRIES: [Entry; 10] = [
 impl Family {
     /// Every family that a cluster in an arena can have, in the order of the documentation: all but commands, which are for
     /// clusters that already run.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Partition,
         Self::Packet,
         Self::Kill,
@@ -125,6 +134,7 @@ impl Family {
         Self::Disk,
         Self::Resources,
         Self::Membership,
+        Self::Upgrade,
     ];
 
     fn entry(self) -> &'static Entry {
@@ -162,7 +172,7 @@ impl Family {
             Self::Partition => Some("one@ and a choice as for kill"),
             Self::Kill | Self::Pause | Self::Restart => None,
             Self::Packet => Some("@ and a choice as for kill, @clients, or a client's host as @c1"),
-            Self::Clock | Self::Disk | Self::Resources | Self::Membership | Self::Command => {
+            Self::Clock | Self::Disk | Self::Resources | Self::Membership | Self::Upgrade | Self::Command => {
                 Some("@ and a choice as for kill")
             }
         }

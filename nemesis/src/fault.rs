@@ -14,6 +14,7 @@ use crate::partition::{Cut, PartitionShape};
 use crate::resource_fault::ResourceEffect;
 use crate::role::Role;
 use crate::selector::{Relation, Targets};
+use crate::upgrade::Upgrade;
 use crate::variant::Kind;
 
 /// A fault of a schedule.
@@ -77,6 +78,13 @@ pub enum Fault {
         /// The nodes.
         targets: Targets,
     },
+    /// Ends nodes, and starts them with another program.
+    Upgrade {
+        /// How long they run it.
+        change: Upgrade,
+        /// The nodes.
+        targets: Targets,
+    },
     /// Strikes nodes of a cluster that already runs, by the user's own commands.
     Command {
         /// The name that the manifest gives it.
@@ -102,6 +110,7 @@ impl Fault {
             Self::Disk { .. } => Family::Disk,
             Self::Resources { .. } => Family::Resources,
             Self::Membership { .. } => Family::Membership,
+            Self::Upgrade { .. } => Family::Upgrade,
             Self::Command { .. } => Family::Command,
         }
     }
@@ -117,6 +126,7 @@ impl Fault {
             Self::Disk { effect, .. } => Some(effect.name()),
             Self::Resources { effect, .. } => Some(effect.name()),
             Self::Membership { change, .. } => Some(change.name()),
+            Self::Upgrade { change, .. } => Some(change.name()),
             Self::Kill { .. } | Self::Pause { .. } | Self::Restart { .. } | Self::Command { .. } => None,
         }
     }
@@ -135,6 +145,7 @@ impl Fault {
             | Self::Disk { targets, .. }
             | Self::Resources { targets, .. }
             | Self::Membership { targets, .. }
+            | Self::Upgrade { targets, .. }
             | Self::Command { targets, .. } => Some(targets),
         }
     }
@@ -164,6 +175,7 @@ impl Fault {
             | Self::Disk { targets, .. }
             | Self::Resources { targets, .. }
             | Self::Membership { targets, .. }
+            | Self::Upgrade { targets, .. }
             | Self::Command { targets, .. } => Some(targets),
         }
     }
@@ -195,7 +207,8 @@ impl Fault {
             | Self::Pause { .. }
             | Self::Restart { .. }
             | Self::Clock { .. }
-            | Self::Resources { .. } => true,
+            | Self::Resources { .. }
+            | Self::Upgrade { .. } => true,
             // One command at a time has a node: another may undo what it did.
             Self::Command { .. } => true,
             // A node can be removed once.
@@ -211,7 +224,7 @@ impl Fault {
     #[must_use]
     pub fn only_stops(&self) -> bool {
         match self {
-            Self::Kill { .. } | Self::Pause { .. } | Self::Restart { .. } => true,
+            Self::Kill { .. } | Self::Pause { .. } | Self::Restart { .. } | Self::Upgrade { .. } => true,
             Self::Disk { effect, .. } => effect.target_state() == TargetState::DeadNode,
             // A command may do more than stop the node, and a slow leader holds up the others.
             Self::Partition { .. }
@@ -254,6 +267,7 @@ impl fmt::Display for Fault {
             Self::Disk { effect, targets } => write!(f, "disk {effect} on {targets}"),
             Self::Resources { effect, targets } => write!(f, "resources {effect} on {targets}"),
             Self::Membership { change, targets } => write!(f, "membership {change} of {targets}"),
+            Self::Upgrade { change, targets } => write!(f, "upgrade {change} of {targets}"),
             Self::Command { name, targets, .. } => write!(f, "command {name} on {targets}"),
         }
     }

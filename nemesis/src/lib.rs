@@ -27,6 +27,7 @@ pub mod resource_fault;
 pub mod schedule;
 pub mod selector;
 pub mod trigger;
+pub mod upgrade;
 
 mod evidence;
 mod family;

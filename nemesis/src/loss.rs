@@ -53,6 +53,7 @@ pub(crate) fn lost(fault: &Fault, nodes: &[NodeId]) -> usize {
         | Fault::Restart { .. }
         | Fault::Resources { .. }
         | Fault::Membership { .. }
+        | Fault::Upgrade { .. }
         | Fault::Command { disables: true, .. } => targets,
         Fault::Disk { effect, .. } => {
             let away = effect.target_state() == TargetState::DeadNode

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use duress_arena::ProcessSpec;
 use duress_history::NodeId;
-use duress_history::nemesis::ListedMember;
+use duress_history::nemesis::{Comeback, ListedMember};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -16,9 +16,10 @@ use crate::variant::{Kind, MEMBERSHIPS, Row};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MemberChange {
-    /// Its process goes on, as one that is not a member.
+    /// Its process goes on, as one that is not a member, or ends by itself.
     Leave,
-    /// Its process has ended before, and starts again on its data, which know nothing of the removal.
+    /// Its process has ended before, and starts again on its data, which know nothing of the removal. If such a node never comes
+    /// back, the others refuse it, and it becomes another member.
     Join,
     /// Its process has ended before, and its data are deleted: a fresh node of the same name and address joins.
     Replace,
@@ -61,7 +62,7 @@ pub enum Members {
     Changeable,
 }
 
-/// How a node without data is started that an administrator is about to add.
+/// How a node without data is started that an administrator adds.
 #[derive(Clone, Debug)]
 pub struct Joining {
     /// Its command, which also serves later, when there are data.
@@ -73,6 +74,15 @@ pub struct Joining {
 /// The administrator of a cluster, whose requests to its nodes no fault disturbs. The calls block, each for `within` at most; `via`
 /// are the nodes to ask.
 pub trait Administrator: Send {
+    /// Returns how a removed node becomes a member again.
+    fn comeback(&self) -> Comeback;
+
+    /// Returns how `node` starts without data, while these are the members `listed`.
+    ///
+    /// # Errors
+    /// The node is unknown, or its program is missing.
+    fn joining(&self, node: &NodeId, listed: &[ListedMember]) -> Result<Joining, AdministratorError>;
+
     /// Returns the members, as the cluster lists them.
     ///
     /// # Errors
@@ -85,7 +95,7 @@ pub trait Administrator: Send {
     /// It is unknown whether it was removed, or will be.
     fn remove(&self, node: &NodeId, via: &[NodeId], within: Duration) -> Result<(), AdministratorError>;
 
-    /// Has the cluster add `node`, which gets the data, and then a vote. Nothing changes if it is a member.
+    /// Has the cluster add `node`, which gets the data and a vote. Nothing changes if it is a member.
     ///
     /// # Errors
     /// It is unknown whether it was added, or will be.

@@ -8,6 +8,7 @@ mod members;
 mod networks;
 mod processes;
 mod resources;
+mod upgrades;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitStatus;
@@ -15,12 +16,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use duress_history::NodeId;
-use duress_history::nemesis::{Evidence, LinkReturn, NodeProcesses, Proof};
+use duress_history::nemesis::{Evidence, LinkReturn, NodeProcesses, NodeProgram, Proof};
 
 pub use self::error::NemesisError;
 
 use self::clocks::MovedClock;
 use self::disks::HealedDisk;
+use self::members::Removed;
 use self::resources::ThrottledNode;
 use crate::clock_fault::ClockEffect;
 use crate::cluster::{Cluster, Ending};
@@ -35,6 +37,7 @@ use crate::partition::{self, Cut, Link};
 use crate::resource_fault::ResourceEffect;
 use crate::role::{Role, RoleMap};
 use crate::selector::Targets;
+use crate::upgrade::Upgrade;
 use duress_arena::clock::{ClockPage, Strobe};
 use duress_arena::{ControlError, LinkCounters, NodeProcess, Pid, ProbeOutcome, Switch};
 
@@ -89,6 +92,8 @@ enum Active {
     Command { name: String, nodes: Vec<NodeId>, disables: bool },
     /// The nodes that were removed.
     Membership { change: MemberChange, nodes: Vec<NodeId> },
+    /// The nodes that run another program.
+    Upgrade { change: Upgrade, nodes: Vec<NodeProgram> },
 }
 
 /// A fault that was injected.
@@ -129,7 +134,7 @@ pub struct Nemesis {
     /// Changes the members of the cluster; `None` if its members are fixed.
     administrator: Option<Box<dyn Administrator>>,
     /// The nodes that are to be members again, and are perhaps not yet.
-    joining: BTreeSet<NodeId>,
+    joining: BTreeMap<NodeId, Removed>,
     nodes: Vec<NodeId>,
     links: Links,
     active: BTreeMap<u32, (Fault, Active)>,
@@ -167,7 +172,7 @@ impl Nemesis {
             cluster,
             commands,
             administrator: None,
-            joining: BTreeSet::new(),
+            joining: BTreeMap::new(),
             nodes: Vec::new(),
             links: Links::new(seed),
             active: BTreeMap::new(),
@@ -177,14 +182,16 @@ impl Nemesis {
         }
     }
 
-    /// Starts every node that is not running, and has the cluster add those that healing could not.
+    /// Starts every node that is not running, all with the second program if one of them runs it, and has the cluster add those that
+    /// healing could not.
     ///
     /// # Errors
-    /// [`NemesisError::Cluster`], [`NemesisError::NotMembers`].
+    /// [`NemesisError::Cluster`], [`NemesisError::NotMembers`], [`NemesisError::NoEvidence`].
     pub fn start_nodes(&mut self) -> Result<(), NemesisError> {
         for node in self.nodes.clone() {
             self.cluster.start(&node)?;
         }
+        self.finish_upgrade()?;
         self.settle_members()
     }
 
@@ -279,9 +286,17 @@ impl Nemesis {
             }
             Fault::Membership { change, targets: chosen } => {
                 // A node that is still to be added cannot be removed.
-                let taken: Vec<NodeId> = taken.iter().chain(&self.joining).cloned().collect();
+                let taken: Vec<NodeId> = taken.iter().chain(self.joining.keys()).cloned().collect();
                 let nodes = chosen.resolve(&roles, &taken);
                 self.inject_membership(id, fault, *change, &nodes)?
+            }
+            Fault::Upgrade { change, targets: chosen } => {
+                // A node is upgraded once, and a system may have programs that are not to be replaced.
+                let is_done = |node: &&NodeId| self.cluster.next_program(node).is_none();
+                let taken: Vec<NodeId> =
+                    taken.iter().chain(self.nodes.iter().filter(is_done)).cloned().collect();
+                let nodes = chosen.resolve(&roles, &taken);
+                self.inject_upgrade(id, fault, *change, &nodes)?
             }
             Fault::Command { name, disables, targets: chosen } => {
                 let nodes = targets(chosen);
@@ -331,7 +346,12 @@ impl Nemesis {
             }
             Active::Throttle { nodes } => (self.unthrottle(nodes)?, Instant::now(), Vec::new()),
             Active::Membership { change, nodes } => {
+                let removed = Removed { fault: id, renewed: false };
+                self.joining.extend(nodes.iter().map(|node| (node.clone(), removed)));
                 (self.heal_membership(change, &nodes)?, Instant::now(), Vec::new())
+            }
+            Active::Upgrade { change, nodes } => {
+                (self.heal_upgrade(change, nodes)?, Instant::now(), Vec::new())
             }
             Active::Command { ref name, ref nodes, .. } => match self.heal_command(id, name, nodes) {
                 Ok(evidence) if evidence.proves() != Proof::Missing => (evidence, Instant::now(), Vec::new()),
@@ -367,6 +387,7 @@ impl Nemesis {
             Active::Pause { nodes } => nodes.iter().map(|(node, _)| node.clone()).collect(),
             Active::Clock { clocks } => clocks.iter().map(|clock| clock.node.clone()).collect(),
             Active::Throttle { nodes } => nodes.iter().map(|one| one.node.clone()).collect(),
+            Active::Upgrade { nodes, .. } => nodes.iter().map(|one| one.node.clone()).collect(),
         }
     }
 
@@ -384,8 +405,10 @@ impl Nemesis {
                 outside_the_largest_view(&links, &self.nodes).into_iter().collect()
             }
             Active::Command { nodes, disables: true, .. } => nodes.clone(),
-            // A node with a share of the processor still serves, if slowly: no other has to take over.
+            // A node with a share of the processor still serves, if slowly: no other has to take over. One with another program
+            // runs again.
             Active::Throttle { .. }
+            | Active::Upgrade { .. }
             | Active::Packet { .. }
             | Active::Clock { .. }
             | Active::Command { .. } => Vec::new(),
@@ -400,7 +423,7 @@ impl Nemesis {
         let taken = taken.flat_map(|active| match active {
             // Whatever it does to its nodes, another command may undo it.
             Active::Command { nodes, .. } => nodes.clone(),
-            Active::Throttle { .. } => self.touched(active),
+            Active::Throttle { .. } | Active::Upgrade { .. } => self.touched(active),
             _ => self.away(active),
         });
         let mut down: Vec<NodeId> = taken.collect();
@@ -434,6 +457,10 @@ impl Nemesis {
     /// Records the nodes that have ended by themselves, with the faults that explain it.
     fn sweep(&mut self) -> Result<(), NemesisError> {
         for Ending { node, status } in self.cluster.ended()? {
+            if let Some(fault) = self.removed_by(&node) {
+                self.crashes.push(Crash { node, status, because: Some(fault), restart: Restart::WhenHealed });
+                continue;
+            }
             let because = self.explains(&node);
             let active = because.and_then(|fault| self.active.get_mut(&fault));
             let restart = match active {

@@ -18,6 +18,7 @@ use crate::resource_fault::ResourceEffect;
 use crate::selector::Selector;
 use crate::story::Story;
 use crate::trigger::Event;
+use crate::upgrade::Upgrade;
 use crate::variant::{Kind, Variant};
 
 /// One item of a fault mix. Omitted parts are drawn from the seed, fault by fault.
@@ -50,6 +51,8 @@ pub enum Wanted {
     Resources(Option<ResourceEffect>, Option<Selector>),
     /// A change of these members.
     Membership(Option<MemberChange>, Option<Selector>),
+    /// A change of the program of these nodes.
+    Upgrade(Option<Upgrade>, Option<Selector>),
     /// The user's own commands of this name, on these nodes.
     Command(Option<String>, Option<Selector>),
     /// Several faults that belong together.
@@ -73,6 +76,7 @@ impl FaultSpec {
             Wanted::Disk(..) => Family::Disk,
             Wanted::Resources(..) => Family::Resources,
             Wanted::Membership(..) => Family::Membership,
+            Wanted::Upgrade(..) => Family::Upgrade,
             Wanted::Command(..) => Family::Command,
             Wanted::Story(_) => return None,
         })
@@ -89,6 +93,7 @@ impl FaultSpec {
             | Wanted::Disk(_, selector)
             | Wanted::Resources(_, selector)
             | Wanted::Membership(_, selector)
+            | Wanted::Upgrade(_, selector)
             | Wanted::Command(_, selector) => selector.as_ref(),
             Wanted::Story(_) => None,
         }
@@ -107,6 +112,7 @@ impl FaultSpec {
             Wanted::Disk(effect, _) => effect.as_ref().map(Kind::name),
             Wanted::Resources(effect, _) => effect.as_ref().map(Kind::name),
             Wanted::Membership(change, _) => change.as_ref().map(Kind::name),
+            Wanted::Upgrade(change, _) => change.as_ref().map(Kind::name),
             Wanted::Command(..) | Wanted::Story(_) => None,
         };
         self.family()?.variants().find(|variant| Some(variant.name) == name)
@@ -156,6 +162,7 @@ impl FaultSpec {
             Family::Disk => Wanted::Disk(None, None),
             Family::Resources => Wanted::Resources(None, None),
             Family::Membership => Wanted::Membership(None, None),
+            Family::Upgrade => Wanted::Upgrade(None, None),
             Family::Command => Wanted::Command(None, None),
         };
         Self { what, on: None }
@@ -306,6 +313,7 @@ impl FromStr for FaultSpec {
             Family::Membership => {
                 Wanted::Membership(parsed(variant, MemberChange::parse, unknown)?, selector(nodes)?)
             }
+            Family::Upgrade => Wanted::Upgrade(parsed(variant, Upgrade::parse, unknown)?, selector(nodes)?),
             Family::Command => Wanted::Command(variant.map(str::to_owned), selector(nodes)?),
         };
         Ok(Self { what, on })
@@ -322,6 +330,7 @@ impl fmt::Display for FaultSpec {
             Wanted::Disk(Some(effect), _) => write!(f, ":{effect}")?,
             Wanted::Resources(Some(effect), _) => write!(f, ":{effect}")?,
             Wanted::Membership(Some(change), _) => write!(f, ":{change}")?,
+            Wanted::Upgrade(Some(change), _) => write!(f, ":{change}")?,
             Wanted::Command(Some(name), _) => write!(f, ":{name}")?,
             Wanted::Story(Some(story)) => write!(f, ":{}", story.name())?,
             _ => {}

@@ -20,6 +20,7 @@ use crate::partition::PartitionShape;
 use crate::resource_fault::ResourceEffect;
 use crate::role;
 use crate::selector::Selector;
+use crate::upgrade::Upgrade;
 
 /// A variant of a family.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,12 +61,14 @@ pub enum Need {
     Disk,
     /// A cluster whose members can be changed while it serves.
     Members,
+    /// A second program to start nodes with.
+    SecondProgram,
 }
 
 fn nodes_min(needs: &[Need]) -> usize {
     let nodes = needs.iter().map(|need| match need {
         Need::Nodes(nodes) => *nodes,
-        Need::Leader | Need::Clock | Need::Disk | Need::Members => 1,
+        Need::Leader | Need::Clock | Need::Disk | Need::Members | Need::SecondProgram => 1,
     });
     nodes.max().unwrap_or(1)
 }
@@ -82,6 +85,7 @@ pub fn variants() -> &'static [Variant] {
             Family::Disk => erased::<DiskEffect>(family),
             Family::Resources => erased::<ResourceEffect>(family),
             Family::Membership => erased::<MemberChange>(family),
+            Family::Upgrade => erased::<Upgrade>(family),
             // Manifests name these.
             Family::Command => Vec::new(),
         });
@@ -349,6 +353,20 @@ pub(crate) const MEMBERSHIPS: &[Row<MemberChange>] = &{
     ]
 };
 
+pub(crate) const UPGRADES: &[Row<Upgrade>] = &{
+    use Upgrade::*;
+    const PROGRAM: &[Need] = &[Need::SecondProgram];
+    [
+        row(
+            Rolling,
+            1,
+            PROGRAM,
+            "a node is ended and started with the second program for good; the others follow, at the latest in the end",
+        ),
+        row(Rollback, 0, PROGRAM, "the same, and back to the first program, on what the second has written"),
+    ]
+};
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -386,6 +404,7 @@ mod tests {
         }
         let with_weight = variants().iter().filter(|variant| variant.weight > 0);
         let with_weight = with_weight.map(|variant| (variant.family.name(), variant.name));
+        drawn.insert(("upgrade", Upgrade::draw(1, |_| true, &mut rng).name()));
         drawn.extend((0..50).map(|_| ("membership", MemberChange::draw(3, |_| true, &mut rng).name())));
         let chosen = ["kill", "pause", "restart"];
         let with_weight: BTreeSet<_> = with_weight.filter(|(family, _)| !chosen.contains(family)).collect();

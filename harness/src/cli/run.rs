@@ -21,7 +21,7 @@ use rand_chacha::ChaCha8Rng;
 use super::perform::{OutputArgs, isolated, perform};
 use super::schedule::{equip, expanded};
 use super::shrink::replay_times;
-use super::target::{Subject, TargetArgs};
+use super::target::{Subject, TargetArgs, available};
 use super::test_count::repeat;
 use super::try_out::{self, TryArgs};
 use super::words::{Concurrency, duration, named_nodes, nodes, promise};
@@ -236,6 +236,7 @@ pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
         bug: plan.settings.bug.clone(),
         scenario: false,
         programs: plan.settings.programs.clone(),
+        upgrades: plan.settings.upgrades.clone(),
         nodes: plan.nodes.len(),
     };
     system.resolve(&request).map_err(Failure::usage)?;
@@ -243,7 +244,7 @@ pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
     workload.validate(&plan.workload.options, plan.concurrency).map_err(Failure::usage)?;
     let deployment = system.deploy(&plan.settings, &plan.topology()).map_err(Failure::usage)?;
     super::schedule::check(&plan, &*deployment)?;
-    system.available(&plan.settings.programs).map_err(missing)?;
+    available(system, &plan.settings)?;
     // The cluster may have the keys of the run that is replayed.
     plan.key_prefix = plan.key_prefix.map(|_| fresh_key_prefix());
     let complete = |arena: &mut ArenaPlan| {
@@ -497,7 +498,7 @@ pub(super) fn plan(args: &RunArgs) -> Result<Planned, Failure> {
     super::schedule::check(&plan, &*deployment)?;
     equip(&mut plan);
     if !args.dry_run {
-        system.available(&plan.settings.programs).map_err(missing)?;
+        available(system, &plan.settings)?;
     }
     Ok(Planned { plan, system, workload, deployment })
 }
@@ -557,9 +558,11 @@ fn all_of_its_own(system: &dyn System, settings: &Settings) -> Result<String, Fa
 /// Returns every family of faults that this machine supports, and the target with these settings, as a mix.
 fn all_allowed(system: &dyn System, settings: &Settings, nodes: usize) -> Result<String, Failure> {
     let (mut allowed, forbidden) = families()?;
-    if !changes_members(system, settings, nodes) {
-        allowed.retain(|family| *family != Family::Membership);
-    }
+    allowed.retain(|family| match family {
+        Family::Membership => changes_members(system, settings, nodes),
+        Family::Upgrade => !settings.upgrades.is_empty(),
+        _ => true,
+    });
     let names = |families: &[Family], more: &[&str]| {
         families.iter().map(|family| family.name()).chain(more.iter().copied()).collect::<Vec<_>>().join(",")
     };

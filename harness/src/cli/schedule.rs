@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use duress_nemesis::membership::Members;
 use duress_nemesis::schedule::{CommandVariant, MixOptions, check_kinds, expand};
+use duress_nemesis::upgrade::Programs;
 use duress_nemesis::{Fault, FaultSpec, LossLimit, Role, ScheduledFault};
+use duress_settings::Settings;
 use duress_targets::{Deployment, ExternalFault};
 
 use crate::cli::exit::Failure;
@@ -39,6 +41,7 @@ pub(super) fn expanded(
         losses: plan.losses.unwrap_or_else(|| LossLimit::tolerated(deployment.tolerates())),
         clock_bound: deployment.clock_bound(),
         members: members(deployment),
+        programs: programs(&plan.settings),
         commands: commands.as_deref(),
     };
     expand(mix, &options).map_err(Failure::usage)
@@ -47,6 +50,11 @@ pub(super) fn expanded(
 /// Returns whether the members of a cluster can be changed.
 fn members(deployment: &dyn Deployment) -> Members {
     if deployment.membership().is_some() { Members::Changeable } else { Members::Fixed }
+}
+
+/// Returns the programs that nodes can be started with.
+fn programs(settings: &Settings) -> Programs {
+    if settings.upgrades.is_empty() { Programs::One } else { Programs::Two }
 }
 
 /// Returns the faults of a cluster that already runs.
@@ -67,7 +75,8 @@ pub(super) fn check(plan: &Plan, deployment: &dyn Deployment) -> Result<(), Fail
             Failure::usage(anyhow::anyhow!(error)).hint("`duress run … --dry-run` prints a plan that fits")
         );
     }
-    check_kinds(&plan.schedule, members(deployment), commands(deployment).as_deref()).map_err(Failure::usage)
+    let (members, programs) = (members(deployment), programs(&plan.settings));
+    check_kinds(&plan.schedule, members, programs, commands(deployment).as_deref()).map_err(Failure::usage)
 }
 
 /// Gives nodes clocks and disks of their own if a fault of the schedule needs them: both cost something.

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use duress_settings::Request;
+use duress_settings::{Request, Settings};
 use duress_targets::{Maelstrom, System};
 
+use super::run::missing;
 use super::words::option;
 use crate::cli::exit::Failure;
 use crate::systems;
@@ -32,6 +33,9 @@ pub(super) struct TargetArgs {
     /// The program of a system to use instead of the one found, as name=path, for example to compare two releases
     #[arg(long = "program", value_name = "NAME=PATH", value_parser = option)]
     programs: Vec<(String, String)>,
+    /// A program that takes the place of another while it runs, as name=path: the faults `upgrade` start nodes with it
+    #[arg(long, value_name = "NAME=PATH", value_parser = option)]
+    upgrade_to: Vec<(String, String)>,
     /// Switch on one seeded bug (`duress bugs` lists them); in a run, its scenario then fills in the options not given
     #[arg(long, value_name = "NAME")]
     pub(super) bug: Option<String>,
@@ -56,22 +60,32 @@ impl TargetArgs {
         Ok(Subject { system, workload: system.description().vocabularies.first().cloned() })
     }
 
-    /// Returns the request to the system, for so many nodes, without a bug's scenario. Paths of programs do not depend on where a plan
-    /// is replayed.
+    /// Returns the request to the system, for so many nodes, without a bug's scenario.
     pub(super) fn request(&self, nodes: usize) -> Result<Request, Failure> {
-        let absolute = |(name, path): &(String, String)| match std::path::absolute(path) {
-            Ok(path) => Ok((name.clone(), path)),
-            Err(error) => {
-                Err(Failure::usage(anyhow::Error::new(error).context(format!("--program {name}={path}"))))
-            }
-        };
         Ok(Request {
             mode: self.mode.clone(),
             options: self.options.iter().cloned().collect(),
             bug: self.bug.clone(),
             scenario: false,
-            programs: self.programs.iter().map(absolute).collect::<Result<BTreeMap<String, PathBuf>, _>>()?,
+            programs: absolute("--program", &self.programs)?,
+            upgrades: absolute("--upgrade-to", &self.upgrade_to)?,
             nodes,
         })
     }
+}
+
+/// Returns the programs that `flag` names, by paths that do not depend on where a plan is replayed.
+fn absolute(flag: &str, programs: &[(String, String)]) -> Result<BTreeMap<String, PathBuf>, Failure> {
+    let absolute = |(name, path): &(String, String)| match std::path::absolute(path) {
+        Ok(path) => Ok((name.clone(), path)),
+        Err(error) => Err(Failure::usage(anyhow::Error::new(error).context(format!("{flag} {name}={path}")))),
+    };
+    programs.iter().map(absolute).collect()
+}
+
+/// Checks that every program can be started.
+pub(super) fn available(system: &dyn System, settings: &Settings) -> Result<(), Failure> {
+    let second = settings.upgraded();
+    let mut all = [Some(settings), second.as_ref()].into_iter().flatten();
+    all.try_for_each(|settings| system.available(&settings.programs)).map_err(missing)
 }

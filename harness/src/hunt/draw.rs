@@ -101,6 +101,7 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
         Family::Membership => {
             settings.as_ref().is_some_and(|settings| changes_members(system, settings, nodes))
         }
+        Family::Upgrade => !fixed.request.upgrades.is_empty(),
         // Without data of its own a node survives neither, and its messages may not bear being repeated.
         Family::Kill | Family::Restart | Family::Disk | Family::Packet => durable,
         Family::Partition | Family::Pause | Family::Resources | Family::Command => true,
@@ -117,8 +118,9 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
         words.push("--no-scenario".to_owned());
     }
     let mut say = |name: &str, value: String| words.extend([format!("--{name}"), value]);
-    for (name, path) in &fixed.request.programs {
-        say("program", format!("{name}={}", path.display()));
+    let Request { programs, upgrades, .. } = &fixed.request;
+    for (flag, programs) in [("program", programs), ("upgrade-to", upgrades)] {
+        programs.iter().for_each(|(name, path)| say(flag, format!("{name}={}", path.display())));
     }
     say("nodes", nodes.to_string());
     say("time-limit", format!("{time_limit_s}s"));

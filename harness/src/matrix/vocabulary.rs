@@ -47,6 +47,7 @@ pub fn check(command: &RunCommand) -> Result<(), VocabularyError> {
         bug: command.flags.get("bug").cloned(),
         scenario: true,
         programs: command.programs(),
+        upgrades: [].into(),
         nodes,
     };
     system.resolve(&request).map_err(|error| unknown_word(place(&error), error.to_string()))?;

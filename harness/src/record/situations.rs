@@ -46,7 +46,7 @@ impl Phase {
 }
 
 /// The families whose faults never disable a node.
-const HARMLESS: [Family; 3] = [Family::Packet, Family::Clock, Family::Resources];
+const HARMLESS: [Family; 4] = [Family::Packet, Family::Clock, Family::Resources, Family::Upgrade];
 
 impl Situation {
     /// Returns every situation that there can be.

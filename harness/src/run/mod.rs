@@ -13,6 +13,7 @@ pub mod live;
 pub mod nemesis_thread;
 pub mod observer;
 pub mod recovery;
+mod second_programs;
 pub mod sightings;
 pub mod world;
 

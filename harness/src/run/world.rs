@@ -14,7 +14,6 @@ use duress_arena::{Arena, ArenaError, ArenaSpec, Host};
 use duress_history::NodeId;
 use duress_nemesis::cluster::{Cluster, Member};
 use duress_nemesis::commands::{CommandFault, CommandLine, FaultCommands, NodeCommands};
-use duress_nemesis::membership::Joining;
 use duress_nemesis::nemesis::{Crash, Nemesis, NemesisError};
 use duress_targets::{
     ClientProgram, Deployment, ExternalCommands, ExternalFault, LaunchError, NodeFiles, NotReady, OwnNetwork,
@@ -28,6 +27,7 @@ use crate::run::administrator::Operator;
 use crate::run::cluster_access::ClusterAccess;
 use crate::run::conductor::foreground;
 use crate::run::nemesis_thread::NemesisThread;
+use crate::run::second_programs::{SecondProgramError, second_programs};
 use crate::workload::Workload;
 use crate::workload::erased::OptionsError;
 
@@ -67,6 +67,9 @@ pub enum WorldError {
     /// The command of a node could not be made.
     #[error(transparent)]
     Launch(#[from] LaunchError),
+    /// A second program cannot be used.
+    #[error(transparent)]
+    SecondProgram(#[from] Box<SecondProgramError>),
     /// The nodes could not be started.
     #[error("cannot start the cluster")]
     Start(#[from] NemesisError),
@@ -199,14 +202,10 @@ impl World {
             Arc::clone(arena.host(host.name.as_str()).expect("the arena has every host of its specification"))
         };
         let files = files(plan, planned.data, folder)?;
+        let mut upgrades = second_programs(plan, &*deployment, &files).map_err(Box::new)?;
         let mut members = Vec::new();
-        let membership = deployment.membership();
         for (number, host) in (0..).zip(&plan.nodes) {
-            let node_files = &files[&host.name];
-            let joining =
-                membership.map(|membership| membership.joining(&host.name, node_files)).transpose()?;
             members.push(Member {
-                joining: joining.map(|spec| Joining { spec, data: node_files.data.clone() }),
                 host: find(host),
                 spec: deployment.process(&host.name, &files[&host.name])?,
                 clock: match planned.clock {
@@ -215,6 +214,7 @@ impl World {
                 },
                 // Each disk has a stream of chance of its own.
                 disk: disk(planned.data, folder, &host.name, plan.seed.wrapping_add(number))?,
+                upgrade: upgrades.remove(&host.name),
             });
         }
         let clocks = members
@@ -226,8 +226,8 @@ impl World {
             .filter_map(|member| Some((NodeId::new(member.host.name()), member.disk.as_ref()?.activity())))
             .collect();
         let mut nemesis = Nemesis::new(arena.switch().clone(), Cluster::new(members, tracer), plan.seed);
-        if membership.is_some() {
-            let operator = Operator::new(Arc::clone(&deployment), find(&operator[0]));
+        if deployment.membership().is_some() {
+            let operator = Operator::new(Arc::clone(&deployment), find(&operator[0]), files.clone());
             nemesis = nemesis.administered_by(Box::new(operator.map_err(WorldError::Thread)?));
         }
         let nemesis = NemesisThread::start(nemesis).map_err(WorldError::Thread)?;

@@ -109,7 +109,7 @@ fn stale_reads_are_found_under_faults_with_evidence() -> Result<(), Missing> {
     assert!(["stale-read", "nonlinearizable"].iter().any(|kind| run.stdout.contains(kind)), "{run}");
     assert!(run.stdout.contains("command pause on "), "{run}");
     assert!(run.stdout.contains("not in force before, in force now (\"n"), "{run}");
-    let lacks = "faults of the families partition, packet, kill, pause, restart, clock, disk, resources, membership, stories";
+    let lacks = "faults of the families partition, packet, kill, pause, restart, clock, disk, resources, membership, upgrade, stories";
     assert!(run.stderr.contains(lacks) && run.stdout.contains(lacks), "{run}");
     let record = running.stage.latest();
     let history = record.history();

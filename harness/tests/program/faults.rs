@@ -1,6 +1,8 @@
 //! Faults as a user requests them: what they find, what they leave alone, and the fate of the nodes that they
 //! end.
 
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::Value;
 
 use crate::record::nemesis;
@@ -12,6 +14,7 @@ pub const TESTS: &[Test] = &[
     ("a_mix_stays_within_what_the_target_tolerates", a_mix_stays_within_what_the_target_tolerates),
     ("flapping_links_and_slow_clients_break_nothing", flapping_links_and_slow_clients_break_nothing),
     ("members_leave_and_join_and_break_nothing", members_leave_and_join_and_break_nothing),
+    ("nodes_change_to_another_build_while_they_serve", nodes_change_to_another_build_while_they_serve),
     ("faults_begin_at_events", faults_begin_at_events),
     ("every_story_is_told_and_breaks_nothing", every_story_is_told_and_breaks_nothing),
     ("a_story_that_deposes_leaders_does", a_story_that_deposes_leaders_does),
@@ -98,6 +101,32 @@ fn members_leave_and_join_and_break_nothing() {
     let refused = stage.run("run store --mode primary --faults membership --dry-run", PATIENCE).exits(254);
     assert!(refused.stderr.contains("a target whose members can be changed"), "{refused}");
     assert!(!planned("store --mode primary --faults all")["faults"].as_str().unwrap().contains("membership"));
+}
+
+fn nodes_change_to_another_build_while_they_serve() {
+    let stage = Stage::set();
+    let other = stage.path().canonicalize().unwrap().join("other-build");
+    std::fs::copy(env!("CARGO_BIN_EXE_duress"), &other).unwrap();
+    let line = "run store --nodes 3 --time-limit 4 --interval 1s --seed 2 --faults upgrade --upgrade-to";
+    let run = stage.run(&format!("{line} store={}", other.display()), PATIENCE).exits(0);
+    let history = stage.latest().history();
+    let seen = |event: &Value| event["value"]["evidence"]["nodes"].as_array().unwrap().clone();
+    let upgrades = nemesis(&history, "start-upgrade");
+    let upgrades = upgrades.into_iter().filter(|event| event["value"]["evidence"].is_object());
+    let nodes: Vec<Value> = upgrades.flat_map(|event| seen(&event)).collect();
+    assert!(!nodes.is_empty(), "{run}");
+    for node in nodes {
+        assert_eq!(node["after"], other.to_str().unwrap(), "{node}");
+        assert_ne!(node["before"], node["after"], "{node}");
+    }
+
+    let refused = stage.run("run store --faults upgrade --dry-run", PATIENCE).exits(254);
+    assert!(refused.stderr.contains("--upgrade-to NAME=PATH"), "{refused}");
+    assert!(!planned("store --faults all")["faults"].as_str().unwrap().contains("upgrade"));
+    let script = stage.write("script", "#!/bin/sh\n");
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+    let run = stage.run(&format!("{line} store={}", script.display()), PATIENCE).exits(3);
+    assert!(run.stdout.contains("is a script"), "{run}");
 }
 
 fn flapping_links_and_slow_clients_break_nothing() {

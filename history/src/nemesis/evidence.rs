@@ -10,6 +10,7 @@ use super::disk_seen::NodeDisk;
 use super::members_seen::MembersSeen;
 use super::packet_seen::{PacketsSeen, Touches};
 use super::process_seen::{NodeProcesses, NodeResumed};
+use super::program_seen::NodeProgram;
 use super::share_seen::NodeShare;
 use crate::node::NodeId;
 
@@ -137,6 +138,11 @@ pub enum Evidence {
         /// The resumed processes.
         resumed: Vec<NodeResumed>,
     },
+    /// Nodes run other programs than before.
+    Programs {
+        /// The programs of each node.
+        nodes: Vec<NodeProgram>,
+    },
     /// Members were removed: the cluster listed them before, and does not any more.
     Removed(MembersSeen),
     /// Members were added: the cluster lists them with a vote, and they answer requests.
@@ -180,6 +186,7 @@ impl Evidence {
             Self::Commanded { nodes } | Self::Withdrawn { nodes } => {
                 nodes.iter().map(|node| &node.node).collect()
             }
+            Self::Programs { nodes } => nodes.iter().map(|node| &node.node).collect(),
             Self::Removed(seen) | Self::Added(seen) => seen.nodes.iter().collect(),
         }
     }
@@ -240,6 +247,7 @@ impl Evidence {
             Self::DiskHealed { nodes, started } => {
                 !nodes.is_empty() && nodes.iter().all(NodeDisk::is_sound) && live(started)
             }
+            Self::Programs { nodes } => nodes.iter().all(NodeProgram::is_changed),
             Self::Removed(seen) => seen.are_removed(),
             Self::Added(seen) => seen.are_added(),
             // A command that says the same whatever happens is no evidence.
@@ -263,6 +271,8 @@ impl Evidence {
             | Self::Started { nodes } => nodes.is_empty(),
             Self::Resumed { nodes } => nodes.is_empty(),
             Self::Throttled { nodes } | Self::Unthrottled { nodes, .. } => nodes.is_empty(),
+            // Every node that it could have struck runs it already.
+            Self::Programs { nodes } => nodes.is_empty(),
             Self::Commanded { nodes } | Self::Withdrawn { nodes } => nodes.is_empty(),
             // The others may have had no quorum meanwhile, or were not reached.
             Self::Removed(seen) => {
@@ -370,6 +380,8 @@ impl fmt::Display for Evidence {
             Self::Unthrottled { nodes, resumed } => {
                 write!(f, "{}; running again: {}", list(nodes), list(resumed))
             }
+            Self::Programs { nodes } if nodes.is_empty() => f.write_str("no node was left to change"),
+            Self::Programs { nodes } => f.write_str(&list(nodes)),
             Self::Removed(seen) | Self::Added(seen) => write!(f, "{seen}"),
             Self::Commanded { nodes } | Self::Withdrawn { nodes } => {
                 write!(f, "its own command says of {}", list(nodes))

@@ -18,6 +18,16 @@ pub struct ListedMember {
     pub votes: bool,
 }
 
+/// How a node that was removed becomes a member again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comeback {
+    /// It runs, with the data that it has or without any, and is added.
+    Running,
+    /// It ends by itself as it learns that it was removed, and its data are of no use. It is added first, and then starts without
+    /// data.
+    Anew,
+}
+
 /// The evidence that nodes were removed or added: the cluster's lists of its members, and the nodes' own answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MembersSeen {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use duress_history::NodeId;
 use duress_history::nemesis::{
     ClockAsked, ClockSeen, CommandSeen, DiskProbe, DiskSeen, Evidence, FlippedBit, LastingFault,
-    ListedMember, MembersSeen, NodeClock, NodeDisk, NodeProcesses, NodeResumed, NodeShare, PacketsSeen,
-    ProcessClock, Proof, Touches, Undone, UnpatchedProcess,
+    ListedMember, MembersSeen, NodeClock, NodeDisk, NodeProcesses, NodeProgram, NodeResumed, NodeShare,
+    PacketsSeen, ProcessClock, Proof, Touches, Undone, UnpatchedProcess,
 };
 
 fn node(name: &str) -> NodeId {
@@ -398,6 +398,25 @@ fn a_change_of_members_that_other_faults_hinder_is_no_failure() {
 }
 
 #[test]
+fn a_program_has_changed_if_it_was_another_before() {
+    let program = |before: Option<&str>, after: Option<&str>| {
+        let (before, after) = (before.map(str::to_owned), after.map(str::to_owned));
+        let of = |name, before, after| NodeProgram { node: node(name), before, after, wanted: "/new".into() };
+        let sound = of("n1", Some("/old".into()), Some("/new".into()));
+        Evidence::Programs { nodes: vec![sound, of("n2", before, after)] }
+    };
+    proves_only(
+        &program(Some("/old"), Some("/new")),
+        [
+            program(Some("/old"), Some("/old")),
+            program(Some("/new"), Some("/new")),
+            program(None, Some("/new")),
+            program(Some("/old"), None),
+        ],
+    );
+}
+
+#[test]
 fn a_fault_that_no_node_was_left_for_proves_nothing_and_is_no_failure() {
     for evidence in [
         Evidence::Killed { nodes: Vec::new() },
@@ -407,6 +426,7 @@ fn a_fault_that_no_node_was_left_for_proves_nothing_and_is_no_failure() {
         Evidence::Resumed { nodes: Vec::new() },
         Evidence::Throttled { nodes: Vec::new() },
         Evidence::Unthrottled { nodes: Vec::new(), resumed: Vec::new() },
+        Evidence::Programs { nodes: Vec::new() },
         Evidence::ClockSet { nodes: Vec::new() },
         Evidence::ClockReset { nodes: Vec::new() },
         Evidence::Removed(MembersSeen::default()),

@@ -361,6 +361,15 @@ impl NodeProcess {
         Ok(alive)
     }
 
+    /// Returns the file that the process which was started executes, as /proc shows it.
+    ///
+    /// # Errors
+    /// [`ControlError::System`] when /proc cannot be read, as when the process has ended.
+    pub fn program(&self) -> Result<PathBuf, ControlError> {
+        let control = Control::begin("look at", &self.host, Duration::ZERO);
+        control.system(std::fs::read_link(format!("/proc/{}/exe", self.pid)))
+    }
+
     /// Asks the process that was started to end, by the signal of its specification, and waits until it has.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use duress_history::NodeId;
 
 use crate::cluster::ClusterError;
 use crate::commands::CommandError;
+use crate::membership::AdministratorError;
 
 /// A failure to inject or heal a fault. The run proves nothing then.
 #[derive(Debug, thiserror::Error)]
@@ -123,6 +124,15 @@ pub enum NemesisError {
     /// The cluster's members cannot be changed.
     #[error("the members of this cluster cannot be changed while it serves")]
     FixedMembers,
+    /// It is unknown how a node that was removed starts without data.
+    #[error("cannot start node {node} as a new member")]
+    Joining {
+        /// The node.
+        node: NodeId,
+        /// Why.
+        #[source]
+        source: AdministratorError,
+    },
     /// The data of a node that was removed could not be deleted.
     #[error("failed to delete the data of node {node}, which was removed")]
     Wipe {

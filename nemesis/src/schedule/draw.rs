@@ -21,6 +21,7 @@ use crate::selector::Selector;
 use crate::spec::{FaultSpec, Wanted};
 use crate::story::{Stage, Story};
 use crate::trigger::{DiskOperation, Event};
+use crate::upgrade::Upgrade;
 use crate::variant::Kind;
 
 /// The probability that a drawn clock fault exceeds the clock bound of the target's promise, if there is one.
@@ -108,7 +109,8 @@ fn event(fault: &Fault, families: &BTreeSet<Family>, rng: &mut impl Rng) -> Opti
         | Family::Restart
         | Family::Disk
         | Family::Resources
-        | Family::Membership => {}
+        | Family::Membership
+        | Family::Upgrade => {}
     }
     Some(match rng.random_range(0..if families.contains(&Family::Disk) { 10 } else { 6 }) {
         0 | 1 => Event::LeaderChange,
@@ -171,6 +173,10 @@ fn fault(spec: &FaultSpec, options: &MixOptions<'_>, rng: &mut impl Rng) -> Faul
             };
             let selector = selector.clone().unwrap_or_else(drawn);
             Fault::Membership { change, targets: selector.targets(options.nodes, options.clients, most, rng) }
+        }
+        Wanted::Upgrade(change, _) => {
+            let change = change.unwrap_or_else(|| Upgrade::draw(nodes, |_| true, rng));
+            Fault::Upgrade { change, targets: targets(0.0, rng) }
         }
         Wanted::Command(name, _) => {
             let known = options.commands.unwrap_or_default();

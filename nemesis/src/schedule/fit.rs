@@ -112,6 +112,7 @@ fn ended(fault: &Fault, nodes: &[NodeId]) -> usize {
         | Fault::Restart { .. }
         | Fault::Resources { .. }
         | Fault::Membership { .. }
+        | Fault::Upgrade { .. }
         | Fault::Command { .. } => true,
         Fault::Disk { effect, .. } => {
             effect.target_state() == TargetState::DeadNode || *effect == DiskEffect::LyingFsync

@@ -27,6 +27,7 @@ use crate::role::Role;
 use crate::selector::Selector;
 use crate::spec::{FaultSpec, Wanted};
 use crate::trigger::Event;
+use crate::upgrade::Programs;
 
 /// The random stream of the schedule, so that other uses of the seed do not disturb it.
 const STREAM: u64 = 1;
@@ -137,6 +138,8 @@ pub struct MixOptions<'a> {
     pub clock_bound: Option<ClockBound>,
     /// Whether the cluster's members can be changed.
     pub members: Members,
+    /// The programs that its nodes can be started with.
+    pub programs: Programs,
     /// The faults of a cluster that already runs, which has no others; `None` for a cluster in an arena.
     pub commands: Option<&'a [CommandVariant]>,
 }
@@ -171,9 +174,15 @@ pub enum MixError {
     },
     /// The target's members never change.
     #[error(
-        "the fault \"{fault}\" needs a target whose members can be changed while it serves: store in the mode raft is one (duress targets)"
+        "the fault \"{fault}\" needs a target whose members can be changed while it serves: etcd, or store in the mode raft"
     )]
     FixedMembers {
+        /// The item.
+        fault: String,
+    },
+    /// There is no second program.
+    #[error("the fault \"{fault}\" needs a second program: give one with --upgrade-to NAME=PATH")]
+    OneProgram {
         /// The item.
         fault: String,
     },
@@ -393,18 +402,23 @@ fn schedule(placed: Vec<Placed>) -> Vec<ScheduledFault> {
     faults.into_iter().map(|(_, _, fault)| fault).collect()
 }
 
-/// Checks that a cluster with such members, and with these faults of its own or in an arena, can have every fault of `schedule`.
+/// Checks that a cluster with such members and programs, and with these faults of its own or in an arena, can have every fault of
+/// `schedule`.
 ///
 /// # Errors
 /// [`MixError`] for the first that it cannot have.
 pub fn check_kinds(
     schedule: &[ScheduledFault],
     members: Members,
+    programs: Programs,
     commands: Option<&[CommandVariant]>,
 ) -> Result<(), MixError> {
     schedule.iter().try_for_each(|scheduled| {
         if scheduled.fault.family() == Family::Membership && members == Members::Fixed {
             return Err(MixError::FixedMembers { fault: scheduled.fault.to_string() });
+        }
+        if scheduled.fault.family() == Family::Upgrade && programs == Programs::One {
+            return Err(MixError::OneProgram { fault: scheduled.fault.to_string() });
         }
         let name = match &scheduled.fault {
             Fault::Command { name, .. } => Some(Some(name.as_str())),
@@ -458,6 +472,9 @@ fn check(spec: &FaultSpec, options: &MixOptions<'_>) -> Result<(), MixError> {
         _ => None,
     };
     check_kind(&spec.to_string(), command, spec.on.as_ref(), options.commands)?;
+    if matches!(spec.what, Wanted::Upgrade(..)) && options.programs == Programs::One {
+        return Err(MixError::OneProgram { fault: spec.to_string() });
+    }
     if let Wanted::Membership(_, selector) = &spec.what {
         check_members(spec, selector.as_ref(), options)?;
     }

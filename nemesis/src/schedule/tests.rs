@@ -32,6 +32,7 @@ fn expanded(
         losses: LossLimit::tolerated(2),
         clock_bound: None,
         members: Members::Changeable,
+        programs: Programs::Two,
         commands: None,
     };
     change(&mut options);
@@ -90,10 +91,10 @@ fn the_faults_of_a_cluster_that_already_runs_are_its_own() {
         })
         .expect("expands");
         assert!(faults.len() >= 10, "seed {seed}: {} faults", faults.len());
-        assert_eq!(check_kinds(&faults, Members::Changeable, Some(commands)), Ok(()));
+        assert_eq!(check_kinds(&faults, Members::Changeable, Programs::Two, Some(commands)), Ok(()));
         assert!(
-            check_kinds(&faults, Members::Changeable, None).is_err()
-                && check_kinds(&faults, Members::Changeable, Some(&commands[..1])).is_err()
+            check_kinds(&faults, Members::Changeable, Programs::Two, None).is_err()
+                && check_kinds(&faults, Members::Changeable, Programs::Two, Some(&commands[..1])).is_err()
         );
         for now in moments(&faults) {
             let names: Vec<String> = now
@@ -327,6 +328,18 @@ fn faults_of_a_story_still_wait_for_each_other_in_a_later_schedule() {
         let later = fault.clone().numbered_after(40);
         assert_eq!((later.id, awaited(&later)), (fault.id + 40, awaited(&fault).map(|awaited| awaited + 40)));
     }
+}
+
+#[test]
+fn a_second_program_is_needed_for_upgrades() {
+    let refused =
+        expanded("upgrade", 1, |options| options.programs = Programs::One).expect_err("one program");
+    assert!(refused.to_string().contains("--upgrade-to"), "{refused}");
+    let upgrades = expanded("upgrade", 1, |_| {}).expect("a second program");
+    let is_rolling = |fault: &ScheduledFault| fault.fault.variant() == Some("rolling");
+    assert!(!upgrades.is_empty() && upgrades.iter().all(is_rolling), "a rollback was not asked for");
+    let refused = check_kinds(&upgrades, Members::Changeable, Programs::One, None);
+    assert!(matches!(refused, Err(MixError::OneProgram { .. })), "{refused:?}");
 }
 
 #[test]

@@ -59,6 +59,7 @@ impl Bands {
             | Fault::Clock { .. }
             | Fault::Disk { .. }
             | Fault::Resources { .. }
+            | Fault::Upgrade { .. }
             | Fault::Command { disables: false, .. } => Self::LONG,
         }
     }

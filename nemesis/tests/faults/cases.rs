@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use duress_arena::ProbeOutcome;
 use duress_arena::clock::absolute_waits_missing;
-use duress_history::nemesis::DiskSeen;
+use duress_history::nemesis::{Comeback, DiskSeen};
 use duress_nemesis::nemesis::{Injected, NemesisError, Restart};
 use duress_nemesis::{Evidence, Proof, RoleMap};
 
 use crate::probes::processes::{is_stopped, states};
 use crate::probes::resources::comes_to;
-use crate::program::{DISK_FAILED, FAREWELL};
+use crate::program::{DISK_FAILED, FAREWELL, JOINS};
 use crate::stage::{Allowed, Needs, Stage, name, wait_until};
 
 /// A test.
@@ -48,6 +48,7 @@ pub const CASES: &[Case] = cases! {
     a_node_that_its_disk_fails_may_end: Disks;
     a_node_that_ends_a_moment_later_may_too: Disks;
     a_node_that_ends_for_no_reason_may_not: Disks;
+    a_removed_node_may_end_and_comes_back_as_another_member: Nothing;
     errors_that_no_operation_met_are_met_by_a_probe: Disks;
     a_delay_that_a_cut_covers_is_no_failure: Nothing;
     an_effect_that_is_not_there_is_no_evidence: Nothing;
@@ -396,6 +397,23 @@ fn a_node_that_ends_for_no_reason_may_not(allowed: &Allowed) {
     stage.end_by_hand("n3");
     assert_eq!(stage.await_crash("n3").because, None);
     stage.nemesis.start_nodes().expect("they start");
+    stage.close();
+}
+
+fn a_removed_node_may_end_and_comes_back_as_another_member(allowed: &Allowed) {
+    let mut stage = Stage::set(allowed, Needs::Nothing);
+    *stage.comeback.lock().expect("a lock held for a moment") = Comeback::Anew;
+    stage.inject(1, "membership:leave@n2").expect("it is removed");
+    stage.end_by_hand("n2");
+    let crash = stage.await_crash("n2");
+    assert_eq!((crash.because, crash.restart), (Some(1), Restart::WhenHealed));
+    // Another may not end.
+    stage.end_by_hand("n1");
+    assert_eq!(stage.await_crash("n1").because, None);
+    stage.nemesis.start_node(&name("n1")).expect("it starts");
+    let healed = stage.heal(1);
+    assert_eq!((healed.proves(), healed.started()), (Proof::Proven, vec![name("n2")]), "{healed}");
+    wait_until("it says that it joins", || stage.said(&name("n2")).lines().any(|line| line == JOINS));
     stage.close();
 }
 

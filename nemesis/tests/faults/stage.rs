@@ -1,9 +1,10 @@
 //! A cluster of a few nodes and two clients, each node with a clock or a disk of its own where a test needs it.
 
 use duress_testing::{Missing, Need};
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,11 +13,12 @@ use duress_arena::clock::{ClockPage, Tracer};
 use duress_arena::disk::{DiskOptions, FaultDisk};
 use duress_arena::{Arena, ArenaSpec, Host, HostSpec, PortKind, ProbeOutcome, ProcessSpec, Switch};
 use duress_history::NodeId;
-use duress_history::nemesis::ListedMember;
+use duress_history::nemesis::{Comeback, ListedMember};
 use duress_nemesis::cluster::{Cluster, Member};
 use duress_nemesis::membership::{Administrator, AdministratorError, Joining, Members};
 use duress_nemesis::nemesis::{Crash, Injected, Nemesis, NemesisError, Restart};
 use duress_nemesis::schedule::{MixOptions, expand};
+use duress_nemesis::upgrade::Programs;
 use duress_nemesis::{Evidence, Fault, FaultSpec, LossLimit, Role, RoleMap};
 use nix::sys::signal::{Signal, kill};
 use tempfile::TempDir;
@@ -57,9 +59,23 @@ pub fn name(text: &str) -> NodeId {
     NodeId::new(text)
 }
 
+/// Returns another file of this program, in `folder`.
+fn second_program(folder: &Path) -> PathBuf {
+    let first = std::env::current_exe().expect("a program has a path");
+    let second = fs::canonicalize(folder).expect("a folder").join("second-program");
+    // A link is faster, and cannot lead to another file system.
+    if fs::hard_link(&first, &second).is_err() {
+        fs::copy(&first, &second).expect("a copy");
+    }
+    second
+}
+
 /// An administrator whose cluster is a list: the nodes' program knows no members.
 struct Register {
     listed: Arc<Mutex<Vec<NodeId>>>,
+    /// How each node joins.
+    joining: BTreeMap<NodeId, Joining>,
+    comeback: Arc<Mutex<Comeback>>,
 }
 
 impl Register {
@@ -69,6 +85,15 @@ impl Register {
 }
 
 impl Administrator for Register {
+    fn comeback(&self) -> Comeback {
+        *self.comeback.lock().expect("a lock held for a moment")
+    }
+
+    fn joining(&self, node: &NodeId, listed: &[ListedMember]) -> Result<Joining, AdministratorError> {
+        assert!(!listed.is_empty());
+        Ok(self.joining[node].clone())
+    }
+
     fn members(&self, _: &[NodeId], _: Duration) -> Result<Vec<ListedMember>, AdministratorError> {
         let listed =
             |node: &NodeId| ListedMember { node: node.clone(), identity: String::new(), votes: true };
@@ -101,6 +126,8 @@ pub struct Stage {
     pub clients: Vec<NodeId>,
     /// The members, as the administrator has them.
     pub listed: Arc<Mutex<Vec<NodeId>>>,
+    /// How removed nodes become members again.
+    pub comeback: Arc<Mutex<Comeback>>,
     // Last, so that the hosts and folders outlive what uses them.
     arena: Arena,
     home: TempDir,
@@ -130,7 +157,9 @@ impl Stage {
         };
         let arena = Arena::build(&spec).expect("the arena is built");
         let mut pages = Vec::new();
+        let second = second_program(home.path());
         let mut members = Vec::new();
+        let mut joining = BTreeMap::new();
         for node in &nodes {
             let folder = home.path().join(node.as_str());
             let data = folder.join("data");
@@ -153,9 +182,9 @@ impl Stage {
             };
             let host = Arc::clone(arena.host(node.as_str()).expect("a host of this arena"));
             // It says that it joined, and otherwise does the same.
-            let joining = ProcessSpec { env: vec![(JOINED.into(), "1".into())], ..spec.clone() };
-            let joining = Some(Joining { spec: joining, data: data.clone() });
-            members.push(Member { host, spec, clock, disk, joining });
+            let joins = ProcessSpec { env: vec![(JOINED.into(), "1".into())], ..spec.clone() };
+            joining.insert(node.clone(), Joining { spec: joins, data: data.clone() });
+            members.push(Member { host, spec, clock, disk, upgrade: Some(second.clone()) });
         }
         let tracer = match (needs, &allowed.clocks) {
             (Needs::Clocks, Ok(tracers)) => Some(
@@ -165,10 +194,12 @@ impl Stage {
         };
         let switch = arena.switch().clone();
         let listed = Arc::new(Mutex::new(nodes.clone()));
+        let comeback = Arc::new(Mutex::new(Comeback::Running));
+        let register = Register { listed: Arc::clone(&listed), joining, comeback: Arc::clone(&comeback) };
         let mut nemesis = Nemesis::new(switch.clone(), Cluster::new(members, tracer), 5)
-            .administered_by(Box::new(Register { listed: Arc::clone(&listed) }));
+            .administered_by(Box::new(register));
         nemesis.start_nodes().expect("the nodes start");
-        let mut stage = Self { nemesis, switch, pages, nodes, clients, listed, arena, home };
+        let mut stage = Self { nemesis, switch, pages, nodes, clients, listed, comeback, arena, home };
         stage.await_written();
         stage
     }
@@ -188,6 +219,7 @@ impl Stage {
             losses: LossLimit::tolerated(self.nodes.len() / 2),
             clock_bound: None,
             members: Members::Changeable,
+            programs: Programs::Two,
             commands: None,
         };
         let mix = FaultSpec::parse_mix(item).expect("a good item");

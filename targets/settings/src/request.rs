@@ -16,6 +16,8 @@ pub struct Request {
     pub scenario: bool,
     /// Each `--program name=path`.
     pub programs: BTreeMap<String, PathBuf>,
+    /// Each `--upgrade-to name=path`.
+    pub upgrades: BTreeMap<String, PathBuf>,
     /// The number of nodes; at least one.
     pub nodes: usize,
 }

@@ -61,11 +61,12 @@ impl Offer {
         }
         let named_like_it = [owner.to_owned()];
         let programs = if self.programs.is_empty() { &named_like_it[..] } else { &self.programs };
-        if let Some(name) = request.programs.keys().find(|name| !programs.contains(name)) {
+        let mut named = request.programs.keys().chain(request.upgrades.keys());
+        if let Some(name) = named.find(|name| !programs.contains(name)) {
             return Err(asking.unknown(Setting::Program, name, programs.iter()));
         }
-        let (bug, programs) = (request.bug.clone(), request.programs.clone());
-        Ok(Settings { mode: mode.name.clone(), options, bug, programs })
+        let Request { bug, programs, upgrades, .. } = request.clone();
+        Ok(Settings { mode: mode.name.clone(), options, bug, programs, upgrades })
     }
 }
 

@@ -27,9 +27,20 @@ pub struct Settings {
     /// Programs to use instead of those that would be found, by role: this compares two releases.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub programs: BTreeMap<String, PathBuf>,
+    /// Programs that take the place of those while it runs, by role.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub upgrades: BTreeMap<String, PathBuf>,
 }
 
 impl Settings {
+    /// Returns the same with the programs that take the place of others from the beginning; `None` if there are none.
+    #[must_use]
+    pub fn upgraded(&self) -> Option<Self> {
+        let mut upgraded = self.clone();
+        upgraded.programs.append(&mut upgraded.upgrades);
+        (!self.upgrades.is_empty()).then_some(upgraded)
+    }
+
     /// Returns the value of an option, if the mode has it.
     #[must_use]
     pub fn option(&self, name: &str) -> Option<&str> {
@@ -113,7 +124,13 @@ mod tests {
     fn settings() -> Settings {
         let options = [("reads", "by-lease"), ("keep", "300"), ("retention", "-1")];
         let options = options.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        Settings { mode: "raft".into(), options, bug: Some("local".into()), programs: BTreeMap::new() }
+        Settings {
+            mode: "raft".into(),
+            options,
+            bug: Some("local".into()),
+            programs: [].into(),
+            upgrades: [].into(),
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use duress_arena::ProcessSpec;
 use duress_history::NodeId;
-use duress_history::nemesis::ListedMember;
+use duress_history::nemesis::{Comeback, ListedMember};
 
 use crate::deployment::{LaunchError, NotReady};
 use crate::place::Place;
@@ -14,11 +14,19 @@ use crate::topology::NodeFiles;
 /// The requests of an administrator. Each is made once, to the node `via`, over a connection opened from `from`.
 #[async_trait]
 pub trait Membership: Send + Sync {
-    /// Returns how `node` is started with an empty folder, to be added afterwards, and at every later time.
+    /// Returns how a removed node becomes a member again.
+    fn comeback(&self) -> Comeback;
+
+    /// Returns how `node` is started with an empty folder, to join the members `listed`, and at every later time.
     ///
     /// # Errors
-    /// [`LaunchError`] when `node` is unknown.
-    fn joining(&self, node: &NodeId, files: &NodeFiles) -> Result<ProcessSpec, LaunchError>;
+    /// [`LaunchError`] when `node` is unknown or the program is missing.
+    fn joining(
+        &self,
+        node: &NodeId,
+        files: &NodeFiles,
+        listed: &[ListedMember],
+    ) -> Result<ProcessSpec, LaunchError>;
 
     /// Returns the members as a quorum knows them.
     ///
@@ -43,7 +51,7 @@ pub trait Membership: Send + Sync {
         deadline: Duration,
     ) -> Result<(), NotReady>;
 
-    /// Adds `node`, which runs, to the cluster. It gets a vote by itself once it has all data; nothing changes if it is a member.
+    /// Adds `node` to the cluster, which gives it a vote at once, or by itself once it has all data; nothing changes if it is a member.
     ///
     /// # Errors
     /// [`NotReady`], within `deadline`: it is unknown whether it was added, or will be.

@@ -8,6 +8,7 @@ mod packets;
 mod partitions;
 pub mod processes;
 pub mod resources;
+mod upgrades;
 
 use std::sync::Arc;
 
@@ -47,6 +48,7 @@ fn probe(variant: &Variant) -> Option<AnyProbe> {
         Family::Disk => by(disks::PROBES),
         Family::Resources => by(resources::PROBES),
         Family::Membership => by(members::PROBES),
+        Family::Upgrade => by(upgrades::PROBES),
         // The table has none: a manifest names them.
         Family::Command => None,
     }

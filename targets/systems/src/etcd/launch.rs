@@ -1,10 +1,12 @@
-//! How an etcd node is started: a static cluster, restarted on its own data.
+//! How an etcd node is started, and restarted on its own data: as one of a new cluster, or to join one that is there.
 
 use std::env;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{self, Path, PathBuf};
 
 use duress_arena::{ProcessSpec, Signal};
+
+use duress_history::nemesis::ListedMember;
 
 use crate::system::MissingSystem;
 use crate::topology::{Node, NodeFiles, Topology};
@@ -41,12 +43,40 @@ fn is_program(file: &Path) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
+/// The cluster that a node without data starts in.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Cluster<'a> {
+    /// One that begins, of all nodes.
+    New,
+    /// One of these members, of which the node is one already.
+    Existing(&'a [ListedMember]),
+}
+
+/// Returns the URL by which the peers of `node` reach it, which also identifies it among the members.
+pub(super) fn peer_url(node: &Node) -> String {
+    format!("http://{}:{PEER_PORT}", node.address)
+}
+
 /// Returns the process of `node`, which runs `program`, the same for its first start and every restart.
-pub(super) fn process(program: PathBuf, topology: &Topology, node: &Node, files: &NodeFiles) -> ProcessSpec {
+pub(super) fn process(
+    program: PathBuf,
+    topology: &Topology,
+    cluster: Cluster<'_>,
+    node: &Node,
+    files: &NodeFiles,
+) -> ProcessSpec {
     let client_url = format!("http://{}:{CLIENT_PORT}", node.address);
-    let peer_url = |node: &Node| format!("http://{}:{PEER_PORT}", node.address);
-    let cluster: Vec<String> =
-        topology.nodes.iter().map(|node| format!("{}={}", node.name, peer_url(node))).collect();
+    let (state, listed) = match cluster {
+        Cluster::New => ("new", None),
+        Cluster::Existing(listed) => ("existing", Some(listed)),
+    };
+    let is_listed = |node: &&Node| listed.is_none_or(|listed| listed.iter().any(|at| at.node == node.name));
+    let cluster: Vec<String> = topology
+        .nodes
+        .iter()
+        .filter(is_listed)
+        .map(|node| format!("{}={}", node.name, peer_url(node)))
+        .collect();
     let flags = [
         ("name", node.name.to_string()),
         ("listen-client-urls", client_url.clone()),
@@ -56,7 +86,10 @@ pub(super) fn process(program: PathBuf, topology: &Topology, node: &Node, files:
         ("initial-cluster", cluster.join(",")),
         ("initial-cluster-token", "duress".to_owned()),
         // Ignored where there is data, so that the same command starts and restarts.
-        ("initial-cluster-state", "new".to_owned()),
+        ("initial-cluster-state", state.to_owned()),
+        // The administrator knows how many nodes the cluster can lose; etcd would refuse every change until 5 s after the last
+        // disturbance.
+        ("strict-reconfig-check", "false".to_owned()),
         // etcd's own defaults, stated because the time of a failover depends on them.
         ("heartbeat-interval", "100".to_owned()),
         ("election-timeout", "1000".to_owned()),

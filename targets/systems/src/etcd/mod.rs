@@ -6,6 +6,7 @@ mod client;
 mod counter_client;
 mod launch;
 mod lock_client;
+mod membership;
 mod session;
 mod set_client;
 mod status;
@@ -31,6 +32,7 @@ use tokio::time::Instant;
 
 use crate::client::{Addresses, Clients};
 use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady, TRANSACTIONS, TimeOuts};
+use crate::membership::Membership;
 use crate::place::Place;
 use crate::replica::ReplicaCopy;
 use crate::system::{Description, MissingSystem, System, USUAL_NODES, executable};
@@ -77,7 +79,7 @@ fn offer() -> Offer {
     Offer {
         modes: vec![Mode {
             name: "raft".to_owned(),
-            summary: "consensus, a static cluster".to_owned(),
+            summary: "consensus; nodes can be added and removed while it serves".to_owned(),
             promises:
                 "linearizable and strict-serializable; with read=serializable, writes are linearizable and reads may be \
                  stale, and transactions are serializable; progress while a majority is connected"
@@ -169,6 +171,12 @@ struct EtcdCluster {
     clients: Clients,
 }
 
+impl EtcdCluster {
+    fn program(&self) -> Result<PathBuf, MissingSystem> {
+        self.program.clone().map_or_else(launch::find_program, Ok)
+    }
+}
+
 #[async_trait]
 impl Deployment for EtcdCluster {
     fn topology(&self) -> &Topology {
@@ -190,14 +198,19 @@ impl Deployment for EtcdCluster {
         self.topology.nodes.len().saturating_sub(1) / 2
     }
 
+    fn membership(&self) -> Option<&dyn Membership> {
+        Some(self)
+    }
+
     fn time_outs(&self) -> TimeOuts {
         // Its default of one second, and up to as much again, drawn at random, before a node stands for election.
         TimeOuts { election: Duration::from_millis(1500), ..TimeOuts::default() }
     }
 
     fn process(&self, node: &NodeId, files: &NodeFiles) -> Result<ProcessSpec, LaunchError> {
-        let program = self.program.clone().map_or_else(launch::find_program, Ok)?;
-        Ok(launch::process(program, &self.topology, self.topology.node(node)?, files))
+        let program = self.program()?;
+        let node = self.topology.node(node)?;
+        Ok(launch::process(program, &self.topology, launch::Cluster::New, node, files))
     }
 
     async fn ready(&self, node: &NodeId, from: &dyn Place, deadline: Duration) -> Result<(), NotReady> {

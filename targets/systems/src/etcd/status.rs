@@ -19,7 +19,7 @@ use crate::place::Place;
 use crate::replica::ReplicaCopy;
 
 /// A key that no workload uses. Reading it has no effect.
-const PROBE_KEY: &str = "duress:probe";
+pub(super) const PROBE_KEY: &str = "duress:probe";
 
 /// Reads one key through the node, its leader and its quorum, whatever level the workload's reads have.
 pub(super) async fn ready(from: &dyn Place, to: SocketAddr, deadline: Instant) -> Result<(), RequestError> {
@@ -56,18 +56,33 @@ struct HashKv {
     hash: u64,
 }
 
+/// The answer to a request for the members.
 #[derive(Deserialize)]
-struct Members {
+pub(super) struct Members {
     #[serde(default)]
-    members: Vec<Member>,
+    pub(super) members: Vec<Member>,
 }
 
+/// A member of the cluster.
 #[derive(Deserialize)]
-struct Member {
+pub(super) struct Member {
     #[serde(rename = "ID")]
-    id: String,
+    pub(super) id: String,
+    /// Empty before its first start.
     #[serde(default)]
     name: String,
+    #[serde(default, rename = "peerURLs")]
+    peer_urls: Vec<String>,
+    /// Whether it has no vote.
+    #[serde(default, rename = "isLearner")]
+    pub(super) learns: bool,
+}
+
+impl Member {
+    /// Whether its peers reach it by `url`.
+    pub(super) fn is_at(&self, url: &str) -> bool {
+        self.peer_urls.iter().any(|at| at == url)
+    }
 }
 
 /// Asks the node for its role, and for the name of the member that it takes to be leader.

@@ -166,6 +166,7 @@ fn complete(request: &HttpRequest, values: &[(&'static str, String)]) -> Result<
         options: std::collections::BTreeMap::new(),
         bug: None,
         programs: std::collections::BTreeMap::new(),
+        upgrades: std::collections::BTreeMap::new(),
     };
     let scene = Scene {
         topology: &topology,

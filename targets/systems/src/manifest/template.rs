@@ -270,6 +270,7 @@ mod tests {
             options: BTreeMap::from([("reads".to_owned(), "any".to_owned())]),
             bug: None,
             programs: BTreeMap::new(),
+            upgrades: BTreeMap::new(),
         };
         let roles = [("boss".to_owned(), 1), ("worker".to_owned(), 2), ("worker".to_owned(), 2)];
         let scene = Scene {

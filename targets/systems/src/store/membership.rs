@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use duress_arena::ProcessSpec;
 use duress_history::NodeId;
-use duress_history::nemesis::ListedMember;
+use duress_history::nemesis::{Comeback, ListedMember};
 use redis_protocol::resp2::types::BytesFrame;
 use tokio::time::Instant;
 
@@ -21,7 +21,16 @@ use crate::topology::NodeFiles;
 
 #[async_trait]
 impl Membership for StoreCluster {
-    fn joining(&self, node: &NodeId, files: &NodeFiles) -> Result<ProcessSpec, LaunchError> {
+    fn comeback(&self) -> Comeback {
+        Comeback::Running
+    }
+
+    fn joining(
+        &self,
+        node: &NodeId,
+        files: &NodeFiles,
+        _: &[ListedMember],
+    ) -> Result<ProcessSpec, LaunchError> {
         let mut spec = self.process(node, files)?;
         spec.args.push("--join".into());
         Ok(spec)
