@@ -9,6 +9,7 @@ mod deliveries;
 mod eventual;
 mod fenced_locks;
 mod freshness;
+mod growing;
 mod invariants;
 mod isolation;
 mod jobs;

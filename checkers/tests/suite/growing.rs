@@ -1,0 +1,131 @@
+//! Checks while a history grows: at every prefix the answer is that of the definition, or of the whole check.
+
+use std::sync::atomic::AtomicBool;
+
+use duress_checkers::growing::{ByKey, Growing, Registers, SoFar};
+use duress_checkers::linearizable::{Budget, check_registers};
+use duress_checkers::verdict::Verdict;
+use duress_history::register::{CasRegister, Register, RegisterOp};
+use duress_history::{Assumed, Completion, Event, OpType, Operation, Payload, Scalar, pairs};
+use garbage::{garbage, register_action, unique_garbage};
+use proptest::prelude::*;
+use simulation::{Defect, Shape, Values};
+
+use crate::{garbage, oracle, simulation};
+
+/// Returns the events of `operations`, by index.
+fn events<A: Clone>(operations: &[Operation<A>]) -> Vec<Event<A>> {
+    let mut events = Vec::new();
+    for operation in operations {
+        let mut event = |index, op_type, action: &A| {
+            let (process, action) = (operation.process, action.clone());
+            events.push(Event { index, time: index, process, op_type, action, node: None, error: None });
+        };
+        event(operation.index, OpType::Invoke, &operation.action);
+        match &operation.completion {
+            Completion::Ok { index, answer, .. } => event(*index, OpType::Ok, answer),
+            Completion::Fail { index, .. } => event(*index, OpType::Fail, &operation.action),
+            Completion::Info { at: Some((index, _)), .. } => event(*index, OpType::Info, &operation.action),
+            Completion::Info { at: None, .. } => {}
+        }
+    }
+    events.sort_by_key(|event| event.index);
+    events
+}
+
+/// Follows `events` to the first anomaly, and checks that `possible` says the same of every prefix; what is left to the whole
+/// check may be anything.
+fn agrees<A: Payload>(
+    mut growing: impl Growing<A>,
+    events: &[Event<A>],
+    possible: impl Fn(&[Operation<A>]) -> bool,
+) -> Result<SoFar, TestCaseError> {
+    for (at, event) in events.iter().enumerate() {
+        growing.take(event);
+        let SoFar { anomaly, left, .. } = growing.so_far();
+        let prefix = pairs::pair(events[..=at].to_vec()).expect("processes do one thing at a time");
+        let expected = possible(&prefix);
+        match anomaly {
+            Some(index) => {
+                prop_assert_eq!(index, event.index);
+                prop_assert!(!expected, "an anomaly at {}, but some order is right: {:#?}", index, prefix);
+                break;
+            }
+            None => prop_assert!(expected || left > 0, "no anomaly at {}: {:#?}", event.index, prefix),
+        }
+    }
+    Ok(growing.so_far())
+}
+
+fn registers(operations: Vec<Operation<CasRegister>>) -> Vec<Event<Register>> {
+    let keyed = |action: CasRegister| Register { key: "x".into(), op: action.op };
+    events(&operations.into_iter().map(|operation| operation.map(keyed)).collect::<Vec<_>>())
+}
+
+fn register_possible(operations: &[Operation<Register>]) -> bool {
+    oracle::linearizable(operations, None)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn registers_of_unique_values(operations in unique_garbage()) {
+        let so_far = agrees(ByKey::<Registers>::default(), &registers(operations), register_possible)?;
+        prop_assert_eq!(so_far.left, 0);
+    }
+
+    #[test]
+    fn registers_of_few_values(operations in garbage(register_action(), 8)) {
+        agrees(ByKey::<Registers>::default(), &registers(operations), register_possible)?;
+    }
+
+    #[test]
+    fn simulated_registers(
+        seed in any::<u64>(),
+        operations in 1_usize..14,
+        crashed_per_mille in 0_u32..400,
+        spoil in proptest::option::of((any::<prop::sample::Index>(), 0_i64..14)),
+    ) {
+        let values = Values::Unique;
+        let shape = Shape { operations, keys: 1, processes: 4, crashed_per_mille, values, defect: Defect::None };
+        let mut events = simulation::events(seed, shape);
+        if let Some((which, value)) = spoil {
+            let event = which.get_mut(&mut events);
+            if let (OpType::Ok, RegisterOp::Read(seen)) = (event.op_type, &mut event.action.op) {
+                *seen = (value > 0).then_some(Scalar::Int(value));
+            }
+        }
+        let so_far = agrees(ByKey::<Registers>::default(), &events, register_possible)?;
+        prop_assert_eq!(so_far.left, 0);
+    }
+}
+
+fn valid(events: &[Event<Register>]) -> bool {
+    let operations = pairs::pair(events.to_vec()).expect("processes do one thing at a time");
+    let (assumed, budget) = (Assumed::default(), Budget::default());
+    let report = check_registers(&operations, &assumed, &budget, &AtomicBool::new(false));
+    !matches!(report.verdict, Verdict::Invalid(_))
+}
+
+#[test]
+fn long_histories_show_their_anomaly_where_the_whole_check_begins_to_see_it() {
+    let mut found = 0;
+    for seed in 0..24 {
+        let defect =
+            [Defect::None, Defect::StaleRead, Defect::LostWrite, Defect::StaleCas][seed as usize % 4];
+        let (operations, processes, values) = (1_500, 12, Values::Unique);
+        let shape = Shape { operations, keys: 4, processes, crashed_per_mille: 30, values, defect };
+        let events = simulation::events(seed, shape);
+        let mut growing = ByKey::<Registers>::default();
+        events.iter().for_each(|event| growing.take(event));
+        let SoFar { anomaly, left, .. } = growing.so_far();
+        assert_eq!((anomaly.is_none(), left), (valid(&events), 0), "seed {seed}");
+        if let Some(index) = anomaly {
+            assert!(!valid(&events[..=index as usize]), "seed {seed}: an anomaly too early");
+            assert!(valid(&events[..index as usize]), "seed {seed}: an anomaly too late");
+            found += 1;
+        }
+    }
+    assert!(found >= 12, "{found} found");
+}
