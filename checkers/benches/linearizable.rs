@@ -1,5 +1,7 @@
 //! How the check grows with the length and the shape of a history.
 //!
+//! The benches that begin with `growing` take the same events one by one, as they come, on one core.
+//!
 //! The histories are simulated, the same in every run: of 15 processes and more. `DURESS_BENCH_MAX` bounds the number of
 //! operations, for a first look.
 
@@ -11,6 +13,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use duress_checkers::growing::{ByKey, Growing, Registers, SoFar};
 use duress_checkers::linearizable::{Budget, check_registers};
 use duress_checkers::verdict::Verdict;
 use duress_history::Assumed;
@@ -88,5 +91,27 @@ fn check(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, check);
+/// The shapes whose values are unique.
+fn grow(criterion: &mut Criterion) {
+    let most = std::env::var("DURESS_BENCH_MAX").ok().and_then(|most| most.parse().ok()).unwrap_or(1_000_000);
+    for (name, shape) in SHAPES.into_iter().filter(|(_, shape)| shape(1).values == Values::Unique) {
+        let mut group = criterion.benchmark_group(format!("growing-{name}"));
+        group.sample_size(10).warm_up_time(Duration::from_millis(200));
+        for operations in [1_000, 10_000, 100_000, 1_000_000].into_iter().filter(|size| *size <= most) {
+            let events = simulation::events(1, shape(operations));
+            group.throughput(Throughput::Elements(operations as u64));
+            group.bench_function(BenchmarkId::from_parameter(operations), |bencher| {
+                bencher.iter(|| {
+                    let mut growing = ByKey::<Registers>::default();
+                    black_box(&events).iter().for_each(|event| growing.take(event));
+                    let SoFar { anomaly, left, .. } = growing.so_far();
+                    assert_eq!((anomaly, left), (None, 0));
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(benches, check, grow);
 criterion_main!(benches);

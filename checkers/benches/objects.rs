@@ -21,6 +21,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use duress_checkers::counter::check_counter;
 use duress_checkers::freshness::{check_freshness, read_ages};
+use duress_checkers::growing::{ByKey, Growing, Sets, SoFar};
 use duress_checkers::linearizable::Budget;
 use duress_checkers::queue::{Order, check_queue};
 use duress_checkers::set::check_set;
@@ -28,7 +29,9 @@ use duress_checkers::stale_reads::check_stale_reads;
 use duress_checkers::verdict::Verdict;
 use duress_history::counter::{Counter, CounterOp};
 use duress_history::set::{Set, SetOp};
-use duress_history::{Assumed, Completion, Consistency, Freshness, Operation, Scalar, Timing};
+use duress_history::{
+    Assumed, Completion, Consistency, Event, Freshness, OpType, Operation, Process, Scalar, Timing,
+};
 use objects::{Defect, Object, Shape, simulate};
 
 impl Object for Set {
@@ -122,6 +125,40 @@ fn bench<A>(
     group.finish();
 }
 
+/// The sets' events, taken one by one as they come.
+fn grow(criterion: &mut Criterion) {
+    let most =
+        std::env::var("DURESS_BENCH_MAX").ok().and_then(|most| most.parse().ok()).unwrap_or(usize::MAX);
+    let mut group = criterion.benchmark_group("growing-sets-of-100");
+    group.sample_size(10).warm_up_time(Duration::from_millis(200));
+    for size in SIZES.into_iter().filter(|size| *size <= most) {
+        let mut events: Vec<Event<Set>> = Vec::new();
+        // Each operation is of a process of its own.
+        for (process, operation) in sets(size).into_iter().enumerate() {
+            let mut event = |index, op_type, action| {
+                let (process, time) = (Process(process as u64), index);
+                events.push(Event { index, time, process, op_type, action, node: None, error: None });
+            };
+            event(operation.index, OpType::Invoke, operation.action.clone());
+            match operation.completion {
+                Completion::Ok { index, answer, .. } => event(index, OpType::Ok, answer),
+                _ => event(operation.index, OpType::Info, operation.action),
+            }
+        }
+        events.sort_by_key(|event| event.index);
+        group.throughput(Throughput::Elements(size as u64));
+        group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
+            bencher.iter(|| {
+                let mut growing = ByKey::<Sets>::default();
+                black_box(&events).iter().for_each(|event| growing.take(event));
+                let SoFar { anomaly, left, .. } = growing.so_far();
+                assert_eq!((anomaly, left), (None, 0));
+            });
+        });
+    }
+    group.finish();
+}
+
 fn objects(criterion: &mut Criterion) {
     let strict = Consistency::Linearizable;
     let interrupt = AtomicBool::new(false);
@@ -177,5 +214,5 @@ fn objects(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, objects);
+criterion_group!(benches, objects, grow);
 criterion_main!(benches);

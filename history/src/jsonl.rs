@@ -34,9 +34,10 @@ use serde_json::value::RawValue;
 
 use crate::edn::plain_text;
 pub use crate::error::ReadError;
-use crate::event::{Event, Fields, History, OpError, OpType, Payload};
+use crate::event::{Event, Fields, History, OpError, OpType, Payload, Process};
 use crate::import::{self, Actor, Options, Raw, Time};
 use crate::nemesis::NemesisAct;
+use crate::node::NodeId;
 use crate::scalar::Scalar;
 
 /// `process` of a line.
@@ -152,6 +153,28 @@ impl Line<'_> {
         let f = self.f.map(any).transpose()?.unwrap_or_default();
         let value = self.value.map(any).transpose()?.unwrap_or_default();
         Ok(NemesisAct::read(self.time(), f, value, self.error.clone()))
+    }
+
+    /// Returns a client's event of the vocabulary `A`, in a history of our own; `None` if it is not one.
+    ///
+    /// [`import`] reads whole histories, also those of other programs, and says what is wrong with a line.
+    #[must_use]
+    pub fn event<A: Payload>(&self) -> Option<Event<A>> {
+        let LineProcess::Client(process) = self.process else { return None };
+        let fields = Fields { value: self.value, key: self.key, from_beginning: self.from_beginning };
+        let error = self.error.clone().map(|text| {
+            let kind = self.error_kind.clone().map(Cow::Owned);
+            Box::new(OpError { kind, text, saw: self.saw.as_ref().map(|saw| saw.first().cloned()) })
+        });
+        Some(Event {
+            index: self.index?,
+            time: self.time(),
+            process: Process(process),
+            op_type: self.op_type,
+            action: A::read(self.op_type, &self.f().ok()?, fields, None).ok()?,
+            node: self.node().map(NodeId::new),
+            error,
+        })
     }
 
     /// Returns the line, the `number`th of its file, as an event.

@@ -4,15 +4,17 @@
 //! open: what a later event can still contradict. For each prefix of a history the answer is that of the whole check of the same
 //! vocabulary, which remains the authority: it is the one that knows the operations of a witness, and how to explain them.
 //!
-//! - [`Registers`]: linearizability of registers;
+//! - [`Registers`]: linearizability of registers; [`Sets`]: of sets;
 //! - [`ByKey`]: a history taken apart by object, each followed by itself.
 
 mod registers;
+mod sets;
 
 use duress_history::{Event, OpError, OpType, Process, Scalar};
 use rustc_hash::FxHashMap;
 
 pub use registers::Registers;
+pub use sets::Sets;
 
 /// The check of a history that grows.
 pub trait Growing<A>: Send {

@@ -1,16 +1,20 @@
 //! Checks while a history grows: at every prefix the answer is that of the definition, or of the whole check.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
-use duress_checkers::growing::{ByKey, Growing, Registers, SoFar};
+use duress_checkers::growing::{ByKey, Growing, Registers, Sets, SoFar};
 use duress_checkers::linearizable::{Budget, check_registers};
 use duress_checkers::verdict::Verdict;
 use duress_history::register::{CasRegister, Register, RegisterOp};
+use duress_history::set::{Set, SetOp};
 use duress_history::{Assumed, Completion, Event, OpType, Operation, Payload, Scalar, pairs};
 use garbage::{garbage, register_action, unique_garbage};
 use proptest::prelude::*;
 use simulation::{Defect, Shape, Values};
 
+use crate::objects::{self, simulate};
+use crate::sets::{READ, actions, element};
 use crate::{garbage, oracle, simulation};
 
 /// Returns the events of `operations`, by index.
@@ -62,12 +66,16 @@ fn registers(operations: Vec<Operation<CasRegister>>) -> Vec<Event<Register>> {
     events(&operations.into_iter().map(|operation| operation.map(keyed)).collect::<Vec<_>>())
 }
 
+fn set_possible(operations: &[Operation<Set>]) -> bool {
+    oracle::linearizable(operations, BTreeSet::new())
+}
+
 fn register_possible(operations: &[Operation<Register>]) -> bool {
     oracle::linearizable(operations, None)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_500, ..ProptestConfig::default() })]
 
     #[test]
     fn registers_of_unique_values(operations in unique_garbage()) {
@@ -98,6 +106,34 @@ proptest! {
         }
         let so_far = agrees(ByKey::<Registers>::default(), &events, register_possible)?;
         prop_assert_eq!(so_far.left, 0);
+    }
+
+    #[test]
+    fn sets_of_random_answers(operations in garbage(actions(), 8)) {
+        let so_far = agrees(ByKey::<Sets>::default(), &events(&operations), set_possible)?;
+        prop_assert_eq!(so_far.left, 0);
+    }
+
+    #[test]
+    fn simulated_sets(
+        seed in any::<u64>(),
+        operations in 1_usize..14,
+        crashed_per_mille in 0_u32..400,
+        reads_per_ten in 3_u32..8,
+        spoil in proptest::option::of((any::<prop::sample::Index>(), any::<prop::sample::Index>())),
+    ) {
+        let (lagging, defect) = (false, objects::Defect::None);
+        let shape =
+            objects::Shape { operations, processes: 4, nodes: 2, crashed_per_mille, reads_per_ten, lagging, defect };
+        let (operations, _) = simulate(seed, shape, |_, at| element(at as i64), &READ);
+        let mut events = events(&operations);
+        if let Some((which, lost)) = spoil
+            && let SetOp::Read(Some(elements)) = &mut which.get_mut(&mut events).action.op
+            && !elements.is_empty()
+        {
+            elements.remove(lost.index(elements.len()));
+        }
+        agrees(ByKey::<Sets>::default(), &events, set_possible)?;
     }
 }
 

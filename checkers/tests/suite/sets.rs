@@ -44,17 +44,17 @@ impl Object for Set {
     }
 }
 
-fn element(number: i64) -> Set {
+pub fn element(number: i64) -> Set {
     Set { key: None, op: SetOp::Add(Scalar::Int(number)) }
 }
 
-const READ: Set = Set { key: None, op: SetOp::Read(None) };
+pub const READ: Set = Set { key: None, op: SetOp::Read(None) };
 
 fn simulated(seed: u64, shape: Shape) -> (Vec<Operation<Set>>, u64) {
     simulate(seed, shape, |_, at| element(at as i64), &READ)
 }
 
-fn actions() -> impl Strategy<Value = Set> {
+pub fn actions() -> impl Strategy<Value = Set> {
     let read = btree_set(0_i64..4, 0..4)
         .prop_map(|elements| SetOp::Read(Some(elements.into_iter().map(Scalar::Int).collect())));
     prop_oneof![(0_i64..4).prop_map(|number| SetOp::Add(Scalar::Int(number))), read,]

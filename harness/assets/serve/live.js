@@ -19,7 +19,7 @@
   source.onmessage = (message) => {
     const now = JSON.parse(message.data);
     const faults = now.faults.length ? `under ${now.faults.join("; ")}` : "no fault";
-    state.textContent = `${(now.time_ms / 1000).toFixed(1)} of ${(section.dataset.limit / 1000).toFixed(0)} s: ${now.ok} ok, ${now.fail} fail, ${now.info} info; ${faults}`;
+    state.textContent = `${(now.time_ms / 1000).toFixed(1)} of ${(section.dataset.limit / 1000).toFixed(0)} s: ${now.ok} ok, ${now.fail} fail, ${now.info} info; ${faults}${now.checked ? `; ${now.checked}` : ""}`;
     if (last && now.time_ms > last.time_ms) {
       const seconds = (now.time_ms - last.time_ms) / 1000;
       values[0].push(now.time_ms / 1000);

@@ -33,6 +33,7 @@ use crate::report::html;
 use crate::report::text::RunReport;
 use crate::run::conductor::chain;
 use crate::run::dispatcher::Stop;
+use crate::run::live::AtAnomaly;
 use crate::run::{Outcome, RunError};
 
 /// The folder of a run, and the limit of its check.
@@ -115,14 +116,15 @@ pub(super) fn outer(status: ExitStatus) -> Result<Exit, Failure> {
 /// Runs a plan and judges the run.
 pub(super) fn perform(planned: &Planned, output: &OutputArgs) -> Result<Exit, Failure> {
     let Planned { plan, workload, deployment, .. } = planned;
-    if output.stop_at_first_anomaly && !workload.prefix_closed() {
+    let promise = plan.promise.unwrap_or_else(|| deployment.promise(&plan.workload.name));
+    let follows = workload.prefix_closed() || workload.follow(promise).is_some();
+    if output.stop_at_first_anomaly && !follows {
         let error =
             anyhow::anyhow!("--stop-at-first-anomaly does not go with the workload {}", workload.name());
         return Err(
             Failure::usage(error).hint("its messages may be late, and are judged at the end of the run")
         );
     }
-    let promise = plan.promise.unwrap_or_else(|| deployment.promise(&plan.workload.name));
     let stamp = chrono::Local::now().format("%Y%m%dT%H%M%S").to_string();
     let folder = RunFolder::create(&output.runs, &plan.name(), &stamp).map_err(Failure::internal)?;
     folder.write("plan.json", &plan.to_json()).map_err(Failure::internal)?;
@@ -153,8 +155,9 @@ pub(super) fn perform(planned: &Planned, output: &OutputArgs) -> Result<Exit, Fa
             hint: Some("`duress doctor` reports what this machine allows".to_owned()),
         })?),
     };
-    let ends_by = output.stop_at_first_anomaly.then_some(promise);
-    let outcome = crate::run::run(plan, *workload, Arc::clone(deployment), &folder, tracer, ends_by)
+    let at_anomaly = if output.stop_at_first_anomaly { AtAnomaly::EndsRun } else { AtAnomaly::GoesOn };
+    let outcome =
+        crate::run::run(plan, *workload, Arc::clone(deployment), &folder, tracer, promise, at_anomaly)
         .map_err(|error| run_failure(error, &shown))?;
     if let (true, Some(arena)) = (output.keep_data, &plan.arena) {
         keep_data(plan, arena, &folder)?;

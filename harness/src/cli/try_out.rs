@@ -20,6 +20,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
 use crate::record::folder::RunFolder;
 use crate::run::conductor::chain;
+use crate::run::live::AtAnomaly;
 use crate::run::observer::{Observation, load};
 use crate::run::world::commands;
 
@@ -209,7 +210,8 @@ pub(super) fn perform(planned: &Planned, target: &str, runs: &Path) -> Result<Ex
     }
     tell(format_args!("trying {} for {} s without faults", plan.name(), plan.time_limit().as_secs_f64()));
     let at = shown(folder.path());
-    let outcome = crate::run::run(plan, *workload, Arc::clone(deployment), &folder, None, None)
+    let promise = plan.promise.unwrap_or_else(|| deployment.promise(&plan.workload.name));
+    let outcome = crate::run::run(plan, *workload, Arc::clone(deployment), &folder, None, promise, AtAnomaly::GoesOn)
         .map_err(|error| run_failure(error, &at))?;
     if let Some(after) = outcome.ready_after {
         let since = if plan.arena.is_some() { "the first was started" } else { "they were first asked" };

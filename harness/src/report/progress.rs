@@ -7,8 +7,10 @@ use std::time::Duration;
 use duress_history::nemesis::{Agreement, ComparedObject, Return};
 use duress_history::{NemesisAct, OpType};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::sync::watch;
 
 use crate::cli::output::tell;
+use crate::record::live::LiveRecord;
 
 /// How often a plain line is printed.
 const PLAIN_PERIOD: Duration = Duration::from_secs(5);
@@ -23,6 +25,8 @@ pub struct Progress {
     rate: f64,
     /// The faults in force, by number.
     faults: BTreeMap<u32, String>,
+    /// What was checked, if the history is checked while it grows.
+    live: Option<watch::Receiver<LiveRecord>>,
 }
 
 #[derive(Debug)]
@@ -33,9 +37,9 @@ enum Style {
 }
 
 impl Progress {
-    /// Progress towards `limit`, drawn as standard error allows.
+    /// Progress towards `limit`, drawn as standard error allows, with what `live` says was checked.
     #[must_use]
-    pub fn new(limit: Duration) -> Self {
+    pub fn new(limit: Duration, live: watch::Receiver<LiveRecord>) -> Self {
         let style = if std::io::stderr().is_terminal() {
             let bar =
                 ProgressBar::with_draw_target(Some(limit.as_secs()), ProgressDrawTarget::stderr_with_hz(4));
@@ -46,7 +50,7 @@ impl Progress {
         } else {
             Style::Plain { next: PLAIN_PERIOD }
         };
-        Self::with(style, limit)
+        Self { live: Some(live), ..Self::with(style, limit) }
     }
 
     /// No progress at all: for measurements.
@@ -56,7 +60,7 @@ impl Progress {
     }
 
     fn with(style: Style, limit: Duration) -> Self {
-        Self { style, limit, counts: [0; 3], last: (Duration::ZERO, 0), rate: 0.0, faults: BTreeMap::new() }
+        Self { style, limit, counts: [0; 3], last: (Duration::ZERO, 0), rate: 0.0, faults: BTreeMap::new(), live: None }
     }
 
     /// Counts a completion.
@@ -107,16 +111,22 @@ impl Progress {
             self.rate = (total - before) as f64 / (now - since).as_secs_f64();
             self.last = (now, total);
         }
+        let line = || {
+            let line = line(self.rate, self.counts, &self.faults);
+            match self.live.as_ref().map(|live| live.borrow().clone()) {
+                Some(live) if live != LiveRecord::default() => format!("{line}  {live}"),
+                _ => line,
+            }
+        };
         match &mut self.style {
             Style::Quiet => {}
             Style::Terminal(bar) => {
                 bar.set_position(now.min(self.limit).as_secs());
-                let message = line(self.rate, self.counts, &self.faults);
-                bar.set_message(message);
+                bar.set_message(line());
             }
             Style::Plain { next } if now >= *next => {
                 *next += PLAIN_PERIOD;
-                let line = line(self.rate, self.counts, &self.faults);
+                let line = line();
                 tell(format_args!("{:>5.0} s  {line}", now.as_secs_f64()));
             }
             Style::Plain { .. } => {}

@@ -24,6 +24,7 @@ use super::sightings::Sightings;
 use super::world::World;
 use super::{Outcome, RunError};
 use crate::plan::{CapturePlan, Plan};
+use crate::record::live::LiveRecord;
 use crate::report::progress::Progress;
 use crate::workload::generator::limit::TimeLimit;
 use crate::workload::generator::rhythm::Rhythm;
@@ -45,6 +46,8 @@ pub struct Stage<'a> {
     pub history: &'a Path,
     /// Whether the run should end early.
     pub stop: watch::Receiver<Stop>,
+    /// What was checked of the history until now.
+    pub live: watch::Receiver<LiveRecord>,
     /// The result of the run.
     pub outcome: &'a mut Outcome,
 }
@@ -54,7 +57,7 @@ pub struct Stage<'a> {
 /// # Errors
 /// [`RunError`] when the history cannot be kept.
 pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunError> {
-    let Stage { plan, world, history, stop, outcome } = stage;
+    let Stage { plan, world, history, stop, live, outcome } = stage;
     let cluster = Rc::clone(&world.cluster);
     let policies: Vec<ClientPolicy> =
         (0..plan.concurrency).map(|slot| policy::<K>(plan, &cluster, slot)).collect();
@@ -83,7 +86,7 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
         }),
         nemesis: recorded,
         stop: stop.clone(),
-        progress: Progress::new(plan.time_limit()),
+        progress: Progress::new(plan.time_limit(), live),
         answered: answered_tx,
     });
     let mut around =

@@ -31,11 +31,12 @@ use tokio::task::LocalSet;
 use self::conductor::{Breakage, chain};
 use self::dispatcher::Stop;
 use self::exercise::Stage;
-use self::live::Live;
+use self::live::{AtAnomaly, Live};
 use self::world::{World, WorldError};
 use crate::cli::output::tell;
 use crate::plan::Plan;
 use crate::record::folder::RunFolder;
+use crate::record::live::LiveRecord;
 use crate::workload::Workload;
 use crate::workload::erased::OptionsError;
 
@@ -84,8 +85,8 @@ pub enum RunError {
 
 /// Runs `plan`, recording into `folder`. Inside the namespaces.
 ///
-/// `tracer` starts nodes with clocks of their own, where the plan has them so. With a `promise`, the run ends with the
-/// first anomaly that breaks it.
+/// `tracer` starts nodes with clocks of their own, where the plan has them so. The history is held to `promise` while it grows,
+/// as far as it can be.
 ///
 /// # Errors
 /// [`RunError`]. Failures of the world or the faults are part of the [`Outcome`]: the run is broken.
@@ -95,11 +96,12 @@ pub fn run(
     deployment: Arc<dyn Deployment>,
     folder: &RunFolder,
     tracer: Option<Tracer>,
-    promise: Option<Promise>,
+    promise: Promise,
+    at_anomaly: AtAnomaly,
 ) -> Result<Outcome, RunError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Runtime)?;
-    LocalSet::new().block_on(&runtime, run_plan(plan, workload, deployment, folder, tracer, promise))
+    LocalSet::new().block_on(&runtime, run_plan(plan, workload, deployment, folder, tracer, promise, at_anomaly))
 }
 
 async fn run_plan(
@@ -108,7 +110,8 @@ async fn run_plan(
     deployment: Arc<dyn Deployment>,
     folder: &RunFolder,
     tracer: Option<Tracer>,
-    promise: Option<Promise>,
+    promise: Promise,
+    at_anomaly: AtAnomaly,
 ) -> Result<Outcome, RunError> {
     let (stop_tx, stop) = watch::channel(Stop::No);
     let listener = tokio::task::spawn_local(listen(stop_tx.clone()));
@@ -146,16 +149,16 @@ async fn run_plan(
             tracing::info!("{ready}");
             outcome.notes.push(ready);
             outcome.ready_after = Some(world.ready_after);
-            let stage = Stage { plan, world, history: &history, stop: stop.clone(), outcome: &mut outcome };
-            let live = promise.map(|promise| {
-                let live =
-                    Live { workload, promise, history: history.clone(), time_limit: plan.time_limit() };
-                tokio::task::spawn_local(live.watch(stop_tx))
-            });
+            let (told, live) = watch::channel(LiveRecord::default());
+            let stage =
+                Stage { plan, world, history: &history, stop: stop.clone(), live, outcome: &mut outcome };
+            let (folder, time_limit) = (folder.clone(), plan.time_limit());
+            let live = Live { workload, promise, folder: folder.clone(), time_limit, at_anomaly, told };
+            let live = tokio::task::spawn_local(live.watch(stop_tx));
             workload.run(&plan.workload.options, stage).await?;
-            if let Some(live) = live {
-                live.abort();
-            }
+            live.abort();
+            // The verdict takes its place; most runs have none.
+            let _ = std::fs::remove_file(folder.file(crate::record::live::FILE));
         }
         Err(error) => outcome.broken.push(world_failure(&error)),
     }

@@ -1,17 +1,15 @@
 //! A run that is still going on: its history is read as it grows.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use duress_history::jsonl::{Line, LineProcess};
 use duress_history::{NemesisAct, OpType};
 use serde::Serialize;
 
+use crate::record::folder::load;
+use crate::record::live::{self, LiveRecord};
+use crate::record::tail::Tail;
 use crate::record::verdict::VerdictRecord;
-
-/// No more than this is read at a time.
-const READ_MAX: u64 = 16 << 20;
 
 /// The progress of a run so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -26,6 +24,8 @@ pub struct Progress {
     pub info: u64,
     /// The faults in force, in words.
     pub faults: Vec<String>,
+    /// What was checked until now, in words; as long as the run goes on, and only of workloads that can be checked so.
+    pub checked: Option<String>,
     /// The verdict, once there is one.
     pub verdict: Option<String>,
 }
@@ -34,8 +34,7 @@ pub struct Progress {
 #[derive(Debug)]
 pub struct Follower {
     folder: PathBuf,
-    offset: u64,
-    torn: Vec<u8>,
+    history: Tail,
     in_force: Vec<(u32, String)>,
     progress: Progress,
 }
@@ -46,8 +45,7 @@ impl Follower {
     pub fn new(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
-            offset: 0,
-            torn: Vec::new(),
+            history: Tail::new(&folder.join("history.jsonl")),
             in_force: Vec::new(),
             progress: Progress::default(),
         }
@@ -58,9 +56,13 @@ impl Follower {
     pub fn look(&mut self) -> Progress {
         // The verdict first: when it is there, the history is complete.
         let verdict = VerdictRecord::load(&self.folder);
-        while let Some(bytes) = self.more() {
-            self.take(&bytes);
-        }
+        let Self { history, in_force, progress, .. } = self;
+        history.take(&mut |line| {
+            if let Ok(line) = serde_json::from_slice::<Line<'_>>(line) {
+                progress.add(&line, in_force);
+            }
+        });
+        self.progress.checked = load::<LiveRecord>(&self.folder, live::FILE).map(|live| live.to_string());
         self.progress.verdict = match verdict {
             Ok(record) => record.map(|record| record.verdict.name().to_owned()),
             Err(error) => Some(error.to_string()),
@@ -68,38 +70,19 @@ impl Follower {
         self.progress.faults = self.in_force.iter().map(|(_, what)| what.clone()).collect();
         self.progress.clone()
     }
+}
 
-    fn more(&mut self) -> Option<Vec<u8>> {
-        let mut file = File::open(self.folder.join("history.jsonl")).ok()?;
-        file.seek(SeekFrom::Start(self.offset)).ok()?;
-        let mut bytes = Vec::new();
-        let read = file.take(READ_MAX).read_to_end(&mut bytes).ok()?;
-        self.offset += read as u64;
-        (read > 0).then_some(bytes)
-    }
-
-    fn take(&mut self, bytes: &[u8]) {
-        self.torn.extend_from_slice(bytes);
-        let Some(end) = self.torn.iter().rposition(|byte| *byte == b'\n') else { return };
-        let rest = self.torn.split_off(end + 1);
-        let whole = std::mem::replace(&mut self.torn, rest);
-        for line in whole.split(|byte| *byte == b'\n') {
-            if let Ok(line) = serde_json::from_slice::<Line<'_>>(line) {
-                self.add(&line);
-            }
-        }
-    }
-
-    fn add(&mut self, line: &Line<'_>) {
-        self.progress.time_ms = self.progress.time_ms.max(line.time() / 1_000_000);
+impl Progress {
+    fn add(&mut self, line: &Line<'_>, in_force: &mut Vec<(u32, String)>) {
+        self.time_ms = self.time_ms.max(line.time() / 1_000_000);
         match (line.process, line.op_type) {
             (LineProcess::Client(_), OpType::Invoke) => {}
-            (LineProcess::Client(_), OpType::Ok) => self.progress.ok += 1,
-            (LineProcess::Client(_), OpType::Fail) => self.progress.fail += 1,
-            (LineProcess::Client(_), OpType::Info) => self.progress.info += 1,
+            (LineProcess::Client(_), OpType::Ok) => self.ok += 1,
+            (LineProcess::Client(_), OpType::Fail) => self.fail += 1,
+            (LineProcess::Client(_), OpType::Info) => self.info += 1,
             (LineProcess::Nemesis, _) => match line.act() {
-                Ok(NemesisAct::Started { fault, .. }) => self.in_force.push((fault.id, fault.what)),
-                Ok(NemesisAct::Stopped { fault, .. }) => self.in_force.retain(|(id, _)| *id != fault.id),
+                Ok(NemesisAct::Started { fault, .. }) => in_force.push((fault.id, fault.what)),
+                Ok(NemesisAct::Stopped { fault, .. }) => in_force.retain(|(id, _)| *id != fault.id),
                 _ => {}
             },
         }
@@ -131,7 +114,11 @@ mod tests {
         append(
             "{\"time\":3000000,\"process\":\"nemesis\",\"type\":\"info\",\"f\":\"start-kill\",\"value\":{\"fault\":1,\"what\":\"kill n1\",\"evidence\":{\"seen\":\"killed\",\"nodes\":[]}}}\n",
         );
+        assert_eq!(follower.look().checked, None);
+        let live = serde_json::json!({"operations": 12, "left": 0, "anomaly": null});
+        std::fs::write(folder.path().join("live.json"), live.to_string()).expect("it is written");
         let progress = follower.look();
+        assert_eq!(progress.checked.as_deref(), Some("no anomaly yet in 12 operations"));
         assert_eq!((progress.ok, progress.time_ms, progress.faults), (1, 3, vec!["kill n1".to_owned()]));
         std::fs::write(folder.path().join("verdict.json"), "{\"verdict\":\"valid\"}").expect("it is written");
         assert_eq!(follower.look().verdict.as_deref(), Some("valid"));

@@ -4,6 +4,8 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use duress_checkers::growing::{Growing, SoFar};
+use duress_history::jsonl::{Line, LineProcess};
 use duress_history::{Payload, Promise};
 use duress_targets::Setup;
 use serde_json::Value;
@@ -107,11 +109,45 @@ pub trait Workload: Model {
     /// Whether an anomaly of the first part of a history is one of the whole.
     fn prefix_closed(&self) -> bool;
 
+    /// Returns a check of a history that grows against `promise`, if there is one.
+    fn follow(&self, promise: Promise) -> Option<Box<dyn Follow>>;
+
     /// Judges the history of a run.
     ///
     /// # Errors
     /// [`JudgeError`].
     fn judge(&self, run: &RecordedRun<'_>) -> Result<Judged, JudgeError>;
+}
+
+/// The check of a history of our own that grows.
+pub trait Follow: Send {
+    /// Takes the next line of its file.
+    fn take(&mut self, line: &Line<'_>);
+
+    /// Returns what is known until now.
+    fn so_far(&self) -> SoFar;
+}
+
+struct Followed<A> {
+    growing: Box<dyn Growing<A>>,
+    /// Lines of clients that are not of the vocabulary.
+    unread: u64,
+}
+
+impl<A: Payload> Follow for Followed<A> {
+    fn take(&mut self, line: &Line<'_>) {
+        match line.event() {
+            // A history that lacks an event would be another one.
+            _ if self.unread > 0 => {}
+            Some(event) => self.growing.take(&event),
+            None => self.unread += u64::from(line.process != LineProcess::Nemesis),
+        }
+    }
+
+    fn so_far(&self) -> SoFar {
+        let so_far = self.growing.so_far();
+        SoFar { left: so_far.left + self.unread, ..so_far }
+    }
 }
 
 /// A promise that is not about the operations of a workload or model.
@@ -232,6 +268,11 @@ impl<K: Kind> Workload for Erased<K> {
 
     fn prefix_closed(&self) -> bool {
         K::PREFIX_CLOSED
+    }
+
+    fn follow(&self, promise: Promise) -> Option<Box<dyn Follow>> {
+        let growing = K::growing(promise)?;
+        Some(Box::new(Followed { growing, unread: 0 }))
     }
 
     fn judge(&self, run: &RecordedRun<'_>) -> Result<Judged, JudgeError> {

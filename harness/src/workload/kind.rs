@@ -4,8 +4,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use duress_checkers::growing::Growing;
 use duress_history::recorder::RecordError;
-use duress_history::{Operation, Scalar};
+use duress_history::{Operation, Promise, Scalar};
 use duress_targets::Setup;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -44,6 +45,11 @@ pub trait Kind: Default + Serialize + DeserializeOwned + Send + Sync + 'static {
 
     /// Whether an anomaly of the first part of a history, up to any moment, is one of the whole.
     const PREFIX_CLOSED: bool = false;
+
+    /// Returns a check of histories that grow against `promise`, if there is one.
+    fn growing(_promise: Promise) -> Option<Box<dyn Growing<Self::Action>>> {
+        None
+    }
 
     /// Whether every option is within its range, for so many processes at a time.
     ///

@@ -45,6 +45,6 @@ pub mod table;
 pub mod txn;
 pub mod unique_ids;
 
-pub use erased::{Model, Workload};
+pub use erased::{Follow, Model, Workload};
 pub use kind::{Ending, Kind};
 pub use registry::Workloads;

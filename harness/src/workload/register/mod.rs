@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use duress_checkers::growing::{ByKey, Growing, Registers};
 use duress_history::recorder::RecordError;
 use duress_history::register::Register;
 use duress_history::{Operation, Promise};
@@ -39,6 +40,10 @@ Checked: does each key keep what the system promises: is it linearizable, or are
     const ROAMS: bool = true;
     const BEARS_LEFTOVERS: bool = true;
     const PREFIX_CLOSED: bool = true;
+
+    fn growing(promise: Promise) -> Option<Box<dyn Growing<Register>>> {
+        (promise == Promise::LINEARIZABLE).then(|| Box::new(ByKey::<Registers>::default()) as _)
+    }
 
     fn validate(&self, _: usize) -> Result<(), RangeError> {
         Self::validate(self)

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use duress_checkers::growing::{ByKey, Growing, Sets};
 use duress_history::recorder::RecordError;
 use duress_history::set::Set;
 use duress_history::{Operation, Promise};
@@ -39,6 +40,10 @@ Checked: is every acknowledged element in its set, once, from when it was acknow
     const ROAMS: bool = true;
     const BEARS_LEFTOVERS: bool = true;
     const PREFIX_CLOSED: bool = true;
+
+    fn growing(promise: Promise) -> Option<Box<dyn Growing<Set>>> {
+        (promise == Promise::LINEARIZABLE).then(|| Box::new(ByKey::<Sets>::default()) as _)
+    }
 
     fn validate(&self, _: usize) -> Result<(), RangeError> {
         Self::validate(self)
