@@ -18,7 +18,7 @@
 //! - [`unique_ids`]: was each identifier generated once? [`echo`]: does each reply have the payload of its request? [`bank`]: does
 //!   every read see the same amount of money? [`long_fork`]: did two reads see two writes in opposite orders?
 //! - [`stream`]: has every input exactly one output, in order, and is the table in them the one that was kept?
-//! - [`growing`]: linearizability of registers and sets, while the history grows;
+//! - [`growing`]: registers, sets and logs, while the history grows;
 //! - [`job`]: is the gathered result the word count of the loaded documents?
 //! - [`table`]: does a compacted log give the same table as the whole log?
 //!

@@ -1,18 +1,22 @@
 //! Histories checked while they grow.
 //!
 //! [`Growing`] takes one event after the other, and says at any time whether those until then are possible. It keeps what is
-//! open: what a later event can still contradict. For each prefix of a history the answer is that of the whole check of the same
-//! vocabulary, which remains the authority: it is the one that knows the operations of a witness, and how to explain them.
+//! open: what a later event can still contradict. For each prefix of a history on registers or sets the answer is that of the
+//! whole check of the same vocabulary; of logs it is part of that. The whole check remains the authority: it is the one that
+//! knows the operations of a witness, and how to explain them.
 //!
 //! - [`Registers`]: linearizability of registers; [`Sets`]: of sets;
+//! - [`Logs`]: what is certain at once of the log of a broker;
 //! - [`ByKey`]: a history taken apart by object, each followed by itself.
 
+mod logs;
 mod registers;
 mod sets;
 
 use duress_history::{Event, OpError, OpType, Process, Scalar};
 use rustc_hash::FxHashMap;
 
+pub use logs::Logs;
 pub use registers::Registers;
 pub use sets::Sets;
 

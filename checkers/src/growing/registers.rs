@@ -14,8 +14,8 @@
 //! not followed any further.
 
 use duress_history::OpType;
-use duress_history::register::{Register, RegisterOp};
 use duress_history::Scalar;
+use duress_history::register::{Register, RegisterOp};
 use rustc_hash::FxHashMap;
 
 use super::{Break, Ended, Moment, Object};
@@ -160,7 +160,10 @@ impl Object for Registers {
             OpType::Fail => {
                 if let Some(value) = produced(&ended.asked.op) {
                     let id = self.values.remove(&value);
-                    if id.and_then(|id| self.clusters.remove(&id)).is_some_and(|failed| failed.chain.is_some()) {
+                    if id
+                        .and_then(|id| self.clusters.remove(&id))
+                        .is_some_and(|failed| failed.chain.is_some())
+                    {
                         return Err(Break::Anomaly);
                     }
                 }
@@ -187,10 +190,8 @@ impl Registers {
         self.next += 1;
         self.values.insert(value.clone(), id);
         let (chain, before, succeeded) = (None, None, false);
-        self.clusters.insert(
-            id,
-            Cluster { value, producer, chain, first: NEVER, later: NEVER, before, succeeded },
-        );
+        self.clusters
+            .insert(id, Cluster { value, producer, chain, first: NEVER, later: NEVER, before, succeeded });
         id
     }
 

@@ -128,7 +128,8 @@ impl Sets {
         // It must have what was known when it began, and what was known before anything began that it has.
         let known_before = ended.begun.max(latest_begun);
         let elements = &self.elements;
-        let lacks = |id: &u32| elements[*id as usize].known < known_before && elements[*id as usize].last != now;
+        let lacks =
+            |id: &u32| elements[*id as usize].known < known_before && elements[*id as usize].last != now;
         if settled < self.settled || self.unsettled.iter().any(lacks) {
             return Err(Break::Anomaly);
         }

@@ -12,7 +12,7 @@ use log_simulation::{Commit, Consumers, Defect, Shape, Simulated, simulate};
 
 use crate::log_simulation;
 
-const SHAPE: Shape = Shape {
+pub const SHAPE: Shape = Shape {
     operations: 300,
     partitions: 3,
     processes: 6,

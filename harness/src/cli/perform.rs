@@ -158,7 +158,7 @@ pub(super) fn perform(planned: &Planned, output: &OutputArgs) -> Result<Exit, Fa
     let at_anomaly = if output.stop_at_first_anomaly { AtAnomaly::EndsRun } else { AtAnomaly::GoesOn };
     let outcome =
         crate::run::run(plan, *workload, Arc::clone(deployment), &folder, tracer, promise, at_anomaly)
-        .map_err(|error| run_failure(error, &shown))?;
+            .map_err(|error| run_failure(error, &shown))?;
     if let (true, Some(arena)) = (output.keep_data, &plan.arena) {
         keep_data(plan, arena, &folder)?;
     }

@@ -211,8 +211,9 @@ pub(super) fn perform(planned: &Planned, target: &str, runs: &Path) -> Result<Ex
     tell(format_args!("trying {} for {} s without faults", plan.name(), plan.time_limit().as_secs_f64()));
     let at = shown(folder.path());
     let promise = plan.promise.unwrap_or_else(|| deployment.promise(&plan.workload.name));
-    let outcome = crate::run::run(plan, *workload, Arc::clone(deployment), &folder, None, promise, AtAnomaly::GoesOn)
-        .map_err(|error| run_failure(error, &at))?;
+    let outcome =
+        crate::run::run(plan, *workload, Arc::clone(deployment), &folder, None, promise, AtAnomaly::GoesOn)
+            .map_err(|error| run_failure(error, &at))?;
     if let Some(after) = outcome.ready_after {
         let since = if plan.arena.is_some() { "the first was started" } else { "they were first asked" };
         say!(account, "2. ready\n   all nodes, {:.2} s after {since}", after.as_secs_f64());

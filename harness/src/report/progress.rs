@@ -60,7 +60,15 @@ impl Progress {
     }
 
     fn with(style: Style, limit: Duration) -> Self {
-        Self { style, limit, counts: [0; 3], last: (Duration::ZERO, 0), rate: 0.0, faults: BTreeMap::new(), live: None }
+        Self {
+            style,
+            limit,
+            counts: [0; 3],
+            last: (Duration::ZERO, 0),
+            rate: 0.0,
+            faults: BTreeMap::new(),
+            live: None,
+        }
     }
 
     /// Counts a completion.

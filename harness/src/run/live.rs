@@ -90,18 +90,19 @@ impl Live {
                 return;
             }
             let ends = self.at_anomaly == AtAnomaly::EndsRun;
+            let judges = ends && self.workload.prefix_closed();
             let mut suspect = None;
             if let Some(mut following) = followed.take() {
                 let read = spawn_blocking(move || (following.go_on(), following));
                 let Ok((so_far, following)) = read.await else { return };
                 self.tell(so_far.into());
                 suspect = so_far.anomaly;
-                if suspect.is_none() && (so_far.left == 0 || !ends) {
+                if suspect.is_none() && (so_far.left == 0 || !judges) {
                     followed = Some(following);
                     continue;
                 }
             }
-            if suspect.is_none() && !ends {
+            if suspect.is_none() && !judges {
                 return;
             }
             if suspect.is_none() && start.elapsed() < next_look {

@@ -101,7 +101,8 @@ pub fn run(
 ) -> Result<Outcome, RunError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Runtime)?;
-    LocalSet::new().block_on(&runtime, run_plan(plan, workload, deployment, folder, tracer, promise, at_anomaly))
+    LocalSet::new()
+        .block_on(&runtime, run_plan(plan, workload, deployment, folder, tracer, promise, at_anomaly))
 }
 
 async fn run_plan(

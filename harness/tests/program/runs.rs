@@ -60,8 +60,8 @@ fn a_run_can_end_with_its_first_anomaly() {
     stage.assert_vanished();
     assert!(run.stderr.contains("; ending the run"), "{run}");
     assert!(run.stdout.contains("the run was ended early"), "{run}");
-    let refused = stage.run("run broker --stop-at-first-anomaly", PATIENCE).exits(254);
-    assert!(refused.one_error().contains("the workload log"), "{refused}");
+    let refused = stage.run("run broker --workload queue --stop-at-first-anomaly", PATIENCE).exits(254);
+    assert!(refused.one_error().contains("the workload queue"), "{refused}");
 }
 
 /// Edits one read of a real history, and compares the check's result with the edit.

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use duress_checkers::growing::{Growing, Logs};
 use duress_history::log::Log;
 use duress_history::recorder::RecordError;
 use duress_history::{Operation, Promise};
@@ -38,6 +39,10 @@ Checked: is every acknowledged message in its partition, once, in its place, for
     const PROMISES: &'static [&'static str] = Promise::OF_MESSAGES;
     const OPTIONS: &'static [WorkloadOption] = options::ON_COMMAND_LINE;
     const FINISH: Duration = Duration::from_secs(40);
+
+    fn growing(promise: Promise) -> Option<Box<dyn Growing<Log>>> {
+        Some(Box::new(Logs::new(promise.stored())))
+    }
 
     fn validate(&self, _: usize) -> Result<(), RangeError> {
         Self::validate(self)
