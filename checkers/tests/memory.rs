@@ -1,5 +1,8 @@
 //! The memory that a check takes stays below its limit: measured, where the answer is that the limit was reached.
 
+#[path = "suite/simulation/mod.rs"]
+#[allow(dead_code, reason = "events only")]
+mod simulation;
 #[path = "suite/witness/mod.rs"]
 #[allow(dead_code, reason = "part of what `words` needs")]
 mod witness;
@@ -11,6 +14,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use duress_checkers::CheckReport;
+use duress_checkers::growing::{ByKey, Growing, Registers, SoFar};
 use duress_checkers::kv_append::check_kv_append;
 use duress_checkers::linearizable::Budget;
 use duress_checkers::lock::{Reentry, check_owned_mutex};
@@ -62,9 +66,26 @@ fn takes_no_more(name: &str, check: impl Fn(&Budget, &AtomicBool) -> CheckReport
     assert!(most >= BUDGET.memory_bytes_max / 5, "{name}: {most} bytes, {} allowed", BUDGET.memory_bytes_max);
 }
 
+/// Asserts that a register that grows takes memory for what is open alone: a few hundred bytes for each of thirty processes
+/// and each operation that ran beside the oldest of theirs, whatever came before.
+fn keeps_what_is_open() {
+    use simulation::{Defect, Shape, Values};
+    let (operations, processes, values) = (60_000, 30, Values::Unique);
+    let shape = Shape { operations, keys: 1, processes, crashed_per_mille: 0, values, defect: Defect::None };
+    let events = simulation::events(1, shape);
+    let before = NOW.load(Ordering::Relaxed);
+    let mut growing = ByKey::<Registers>::default();
+    MOST.store(before, Ordering::Relaxed);
+    events.iter().for_each(|event| growing.take(event));
+    let most = MOST.load(Ordering::Relaxed) - before;
+    assert!(matches!(growing.so_far(), SoFar { operations: 60_000, anomaly: None, left: 0 }));
+    assert!(most < 96 << 10, "{most} bytes");
+}
+
 /// One test, since all tests of a program share its allocator.
 #[test]
 fn the_limit_of_memory_is_kept() {
+    keeps_what_is_open();
     // So many operations at once, on each of so many objects: as many states as there are orders.
     let at_once = |count: u64, objects: u64| {
         let events = |op_type: char, object: u64| -> String {

@@ -112,7 +112,8 @@ impl Live {
             if let Some(found) = self.look(start).await {
                 let rest = if ends { "; ending the run" } else { "; the run goes on" };
                 tell(format_args!("{found}{rest}"));
-                self.tell(LiveRecord { anomaly: Some(found), ..self.told.borrow().clone() });
+                let so_far = self.so_far();
+                self.tell(LiveRecord { anomaly: Some(found), ..so_far });
                 if ends {
                     stop.send_if_modified(|stop| {
                         let ends = *stop == Stop::No;
@@ -124,7 +125,7 @@ impl Live {
             }
             if let Some(index) = suspect {
                 tracing::warn!(index, "an anomaly that showed in the history was not confirmed");
-                let so_far = self.told.borrow().clone();
+                let so_far = self.so_far();
                 self.tell(LiveRecord { left: so_far.left + 1, ..so_far });
             }
             next_look = start.elapsed() + began.elapsed() * PAUSE_PER_LOOK;
@@ -162,6 +163,11 @@ impl Live {
                 None
             }
         }
+    }
+
+    fn so_far(&self) -> LiveRecord {
+        // The borrow must be over before anything is sent.
+        self.told.borrow().clone()
     }
 
     fn tell(&self, record: LiveRecord) {

@@ -42,6 +42,9 @@ fn a_run_leaves_a_true_record() {
     assert_eq!(run.stdout, record.text("report.txt"), "what is printed is kept");
     assert!(run.stdout.starts_with("VALID: store (raft") && run.stdout.contains("seed        7\n"), "{run}");
 
+    assert!(run.stderr.contains("no anomaly yet in "), "it is checked while it goes on: {run}");
+    assert!(!record.path().join("live.json").exists(), "the verdict takes its place");
+
     let history = record.history();
     well_formed(&history);
     every_planned_fault_has_its_evidence(&record.json("plan.json"), &history);
