@@ -41,7 +41,8 @@ pub struct Registers {
     /// By number, rising.
     chains: Vec<Chain>,
     next: Id,
-    /// When there are so many clusters, those that are over are forgotten.
+    /// How many clusters are in chains, and at how many of them those that are over are forgotten.
+    live: usize,
     sweep_at: usize,
 }
 
@@ -78,6 +79,8 @@ struct Chain {
     last: Moment,
     /// The least f of the chains that are after this one.
     over: Moment,
+    /// Its clusters that are not over.
+    members: Vec<Id>,
 }
 
 impl Default for Registers {
@@ -87,11 +90,13 @@ impl Default for Registers {
             clusters: FxHashMap::default(),
             chains: Vec::new(),
             next: 0,
+            live: 1,
             sweep_at: SWEEP_MIN,
         };
         let number = register.produce(None, Producer::Start);
         // Its chain comes before all others.
-        register.chains.push(Chain { number, first: BEFORE, last: BEFORE, over: NEVER });
+        let members = vec![number];
+        register.chains.push(Chain { number, first: BEFORE, last: BEFORE, over: NEVER, members });
         if let Some(cluster) = register.clusters.get_mut(&number) {
             (cluster.chain, cluster.first) = (Some(number), BEFORE);
         }
@@ -175,9 +180,9 @@ impl Object for Registers {
             }
             OpType::Info | OpType::Invoke => {}
         }
-        if self.clusters.len() >= self.sweep_at {
+        if self.live >= self.sweep_at {
             self.sweep(oldest);
-            self.sweep_at = SWEEP_MIN.max(2 * self.clusters.len());
+            self.sweep_at = SWEEP_MIN.max(2 * self.live);
         }
         if self.chains.len() > LIVE_MAX { Err(Break::Beyond) } else { Ok(()) }
     }
@@ -232,11 +237,15 @@ impl Registers {
             let number = *chain.get_or_insert_with(|| {
                 let number = self.next;
                 self.next += 1;
-                self.chains.push(Chain { number, first: NEVER, last: BEFORE, over: NEVER });
+                let members = Vec::new();
+                self.chains.push(Chain { number, first: NEVER, last: BEFORE, over: NEVER, members });
                 number
             });
             let Some(cluster) = self.clusters.get_mut(&id) else { return Err(Break::Anomaly) };
             (cluster.chain, cluster.before) = (Some(number), before);
+            let place = self.chains.binary_search_by_key(&number, |chain| chain.number);
+            self.chains[place.map_err(|_| Break::Anomaly)?].members.push(id);
+            self.live += 1;
             if let Producer::Write(begun) | Producer::Cas(begun, _) = cluster.producer {
                 self.join(id, begun, None)?;
             }
@@ -287,19 +296,21 @@ impl Registers {
         if over < last { Err(Break::Anomaly) } else { Ok(()) }
     }
 
-    /// Forgets values that are over.
+    /// Forgets values that are over. Those that are pending are not looked at: many may have crashed.
     fn sweep(&mut self, oldest: Moment) {
-        let chains = &mut self.chains;
-        let values = &mut self.values;
-        self.clusters.retain(|_, cluster| {
-            let Some(number) = cluster.chain else { return true };
-            let chain = chains.binary_search_by_key(&number, |chain| chain.number).map(|at| &chains[at]);
-            let over = cluster.later < oldest || chain.is_ok_and(|chain| chain.over < oldest);
-            if over {
-                values.remove(&cluster.value);
-            }
-            !over
-        });
+        let Self { values, clusters, chains, .. } = self;
+        self.live = 0;
+        for chain in &mut *chains {
+            let all = chain.over < oldest;
+            chain.members.retain(|id| {
+                let over = all || clusters.get(id).is_none_or(|cluster| cluster.later < oldest);
+                if over && let Some(cluster) = clusters.remove(id) {
+                    values.remove(&cluster.value);
+                }
+                !over
+            });
+            self.live += chain.members.len();
+        }
         chains.retain(|chain| chain.over >= oldest);
     }
 }
