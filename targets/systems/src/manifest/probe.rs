@@ -261,6 +261,7 @@ mod tests {
                 options: Default::default(),
                 bug: None,
                 programs: Default::default(),
+                upgrades: Default::default(),
             };
             let scene = Scene {
                 topology: &topology,
