@@ -113,7 +113,7 @@ fn nodes_change_to_another_build_while_they_serve() {
     let seen = |event: &Value| event["value"]["evidence"]["nodes"].as_array().unwrap().clone();
     let upgrades = nemesis(&history, "start-upgrade");
     let upgrades = upgrades.into_iter().filter(|event| event["value"]["evidence"].is_object());
-    let nodes: Vec<Value> = upgrades.flat_map(|event| seen(&event)).collect();
+    let nodes: Vec<Value> = upgrades.flat_map(seen).collect();
     assert!(!nodes.is_empty(), "{run}");
     for node in nodes {
         assert_eq!(node["after"], other.to_str().unwrap(), "{node}");
