@@ -171,18 +171,21 @@ impl Story {
     fn weight(self, stage: &Stage<'_>) -> u32 {
         match self {
             Self::ZombieClient if stage.client_time_out.is_some() => 4,
-            Self::Laggard => 3,
+            Self::Laggard => 5,
             _ => 1,
         }
     }
 
-    /// Draws a story that fits the stage. At least one does.
-    pub(crate) fn draw(stage: &Stage<'_>, rng: &mut impl Rng) -> Self {
+    /// Draws one of the stories that fit the stage, at least one of which does, and were least often among those already `told`.
+    pub(crate) fn draw(stage: &Stage<'_>, told: &[Self], rng: &mut impl Rng) -> Self {
         let fits = |story: &Self| {
             story.nodes_min() <= stage.nodes.len()
                 && story.needs().is_none_or(|family| stage.families.contains(&family))
         };
-        let fitting: Vec<Self> = Self::ALL.into_iter().filter(fits).collect();
+        let times = |story: &Self| told.iter().filter(|told| *told == story).count();
+        let least = Self::ALL.iter().filter(|story| fits(story)).map(times).min();
+        let fitting: Vec<Self> =
+            Self::ALL.into_iter().filter(|story| fits(story) && Some(times(story)) == least).collect();
         let drawn = fitting.choose_weighted(rng, |story| story.weight(stage));
         *drawn.expect("one story needs neither several nodes nor a family")
     }

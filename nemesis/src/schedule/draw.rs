@@ -39,10 +39,11 @@ const WAITS_MIN: Duration = Duration::from_secs(2);
 /// The probability that a drawn fault waits for an event instead of a time.
 const WAITS: f64 = 0.12;
 
-/// Draws the faults of `spec` for this turn, in a mix of these families.
+/// Draws the faults of `spec` for this turn, in a mix of these families, after these stories.
 pub(super) fn draw(
     spec: &FaultSpec,
     turn: Turn,
+    told: &[Story],
     families: &BTreeSet<Family>,
     options: &MixOptions<'_>,
     rng: &mut impl Rng,
@@ -52,11 +53,15 @@ pub(super) fn draw(
     let fault = match &spec.what {
         Wanted::Story(story) => {
             let stage = Stage::new(families, options);
-            let story = story.unwrap_or_else(|| Story::draw(&stage, rng));
-            return Draft { acts: story.acts(&stage, rng), size };
+            let story = story.unwrap_or_else(|| Story::draw(&stage, told, rng));
+            return Draft { acts: story.acts(&stage, rng), size, story: Some(story) };
         }
         Wanted::Clock(effect, selector) if options.clock_bound.is_some() && options.nodes.len() > 1 => {
-            return Draft { acts: clock_and_cut(*effect, selector.as_ref(), options, rng), size };
+            return Draft {
+                acts: clock_and_cut(*effect, selector.as_ref(), options, rng),
+                size,
+                story: None,
+            };
         }
         _ => fault(spec, options, rng),
     };
@@ -87,7 +92,7 @@ pub(super) fn draw(
         // Half of the remaining time in a short run, so that the fault finds a place.
         Some(_) => millis(WAITS_MIN.max(options.interval * 4).min(options.time_limit / 2)),
     };
-    Draft { acts: vec![Act { after_ms: 0, within_ms: waits_ms + lasts_ms, on, fault }], size }
+    Draft { acts: vec![Act { after_ms: 0, within_ms: waits_ms + lasts_ms, on, fault }], size, story: None }
 }
 
 /// Draws an event for `fault` to wait for. Every choice is expected to come soon.

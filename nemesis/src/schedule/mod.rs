@@ -26,6 +26,7 @@ use crate::partition::PartitionShape;
 use crate::role::Role;
 use crate::selector::Selector;
 use crate::spec::{FaultSpec, Wanted};
+use crate::story::Story;
 use crate::trigger::Event;
 use crate::upgrade::Programs;
 
@@ -253,6 +254,8 @@ pub(crate) struct Draft {
     pub(crate) acts: Vec<Act>,
     /// The origin of the number of nodes that they strike.
     pub(crate) size: Size,
+    /// The story that they tell.
+    pub(crate) story: Option<Story>,
 }
 
 impl Draft {
@@ -293,7 +296,7 @@ struct Placed {
 
 /// Expands `mix` into faults, ordered by start.
 ///
-/// Each item of the mix has one turn before any item has another. A fault or a story begins at the moment
+/// Each item of the mix has one turn before any item has another, and so has each story among those that are drawn. A fault or a story begins at the moment
 /// drawn for it, or at the first later moment at which it fits: it must not interfere with the faults in
 /// force then, and together with them must disable no more nodes than [`MixOptions::losses`] allows. A fault
 /// that exceeds the limit alone begins only while no other fault disables nodes. A fault that waits for an
@@ -319,6 +322,7 @@ pub fn expand(mix: &[FaultSpec], options: &MixOptions<'_>) -> Result<Vec<Schedul
     // Keep the drafts that are over apart, since a long run has thousands.
     let (mut placed, mut over): (Vec<Placed>, Vec<Placed>) = (Vec::new(), Vec::new());
     let mut found = vec![false; mix.len()];
+    let mut told: Vec<Story> = Vec::new();
     let mut bag: Vec<usize> = Vec::new();
     let mut at = millis(options.warm_up) + rng.random_range(0..=interval / 4);
     while at < limit && !mix.is_empty() {
@@ -331,9 +335,10 @@ pub fn expand(mix: &[FaultSpec], options: &MixOptions<'_>) -> Result<Vec<Schedul
         for turn in (0..bag.len()).rev() {
             let item = bag[turn];
             let turn_of = if found[item] { Turn::Later } else { Turn::First };
-            let draft = draw(&mix[item], turn_of, &families, options, &mut rng);
+            let draft = draw(&mix[item], turn_of, &told, &families, options, &mut rng);
             let latest = at + PATIENCE * interval;
             if let Some(at_ms) = place(&draft, item, &placed, at..=latest, options) {
+                told.extend(draft.story);
                 placed.push(Placed { at_ms, item, draft });
                 found[item] = true;
                 bag.remove(turn);
@@ -345,7 +350,7 @@ pub fn expand(mix: &[FaultSpec], options: &MixOptions<'_>) -> Result<Vec<Schedul
     placed.append(&mut over);
     for (item, spec) in mix.iter().enumerate().filter(|(item, _)| !found[*item]) {
         for _ in 0..ATTEMPTS {
-            let draft = draw(spec, Turn::Last, &families, options, &mut rng);
+            let draft = draw(spec, Turn::Last, &told, &families, options, &mut rng);
             if let Some(at_ms) = place(&draft, item, &placed, millis(options.warm_up)..=limit, options) {
                 placed.push(Placed { at_ms, item, draft });
                 break;

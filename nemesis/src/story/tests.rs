@@ -79,10 +79,24 @@ fn clients_return_after_others_were_given_what_they_held() {
             assert!((least..=least * 2).contains(within_ms), "{within_ms}");
             assert!((1..=2).contains(&hosts.len()) && hosts.iter().all(|host| stage.clients.contains(host)));
         }
-        (0..300).filter(|_| Story::draw(&stage, &mut rng) == Story::ZombieClient).count()
+        (0..300).filter(|_| Story::draw(&stage, &[], &mut rng) == Story::ZombieClient).count()
     };
     let (held, nothing) = (drawn(Some(Duration::from_secs(2)), 2600), drawn(None, 1300));
     assert!(held > 2 * nothing && nothing > 0, "more often where clients hold something: {held}, {nothing}");
+}
+
+#[test]
+fn every_story_that_fits_is_drawn_before_one_is_drawn_again() {
+    let setting = Setting::new(3, &[]);
+    let stage = setting.stage(None);
+    let mut rng = ChaCha8Rng::seed_from_u64(9);
+    let mut told = Vec::new();
+    for _ in 0..2 * Story::ALL.len() {
+        told.push(Story::draw(&stage, &told, &mut rng));
+    }
+    for half in told.chunks(Story::ALL.len()) {
+        assert_eq!(half.iter().copied().collect::<BTreeSet<_>>(), Story::ALL.into());
+    }
 }
 
 #[test]
