@@ -44,7 +44,7 @@ fn runs_a_cluster() -> Result<(), Missing> {
     if doctor.code() != 0 {
         return Err(Missing::new(Need::Root, format!("an ordinary user can run no cluster here: {doctor}")));
     }
-    let run = stage.start(as_user("run store --time-limit 8 --seed 5 --faults all")).wait(PATIENCE).exits(0);
+    let run = stage.start(as_user("run store --time-limit 12 --seed 5 --faults all")).wait(PATIENCE).exits(0);
     stage.assert_vanished();
     assert!(run.stdout.starts_with("VALID: store"), "{run}");
     let record = stage.latest();
