@@ -8,7 +8,7 @@
 //! - a consumer is given an offset again, or one before its place;
 //! - a consumer passes an offset by at which a message was acknowledged, or is read by another consumer.
 //!
-//! What only the end of a history can show is left to the whole check: what nobody read, and the order of sends.
+//! The whole check finds what only the end of a history can show: messages that no consumer read, and the order of sends.
 //!
 //! A reader may come back to any message at any time. So the latest messages of each partition are remembered, and those
 //! before them are not looked at any more.
@@ -43,7 +43,7 @@ struct Partition {
     /// The messages that were sent and did not fail, with the offset at which each was read.
     sent: FxHashMap<Scalar, Option<u64>>,
     offsets: BTreeMap<u64, Held>,
-    /// What lies below is forgotten.
+    /// The least offset that is remembered.
     floor: u64,
     jumps: Vec<Jump>,
 }
@@ -62,7 +62,7 @@ struct Jump {
     by: u64,
 }
 
-/// Where a consumer reads on.
+/// The offset at which a consumer reads next.
 #[derive(Clone, Copy)]
 struct Place {
     next: u64,
@@ -175,7 +175,8 @@ impl Logs {
             let mut place = place;
             for (Offset(offset), value) in messages {
                 if let Some(Place { next, by: before }) = place {
-                    // Where what was read may vanish, consumers beyond the new end are sent back to it.
+                    // If the promise allows messages to vanish after they were read, a broker sends consumers back to
+                    // the new end.
                     let stays = before == Some(by) || promise.unsettled_reads == Allowed::No;
                     if *offset < next && stays {
                         return Err(Break::Anomaly);

@@ -29,7 +29,7 @@ pub trait Growing<A>: Send {
     fn so_far(&self) -> SoFar;
 }
 
-/// What is known of a history that grows.
+/// The result of a check so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SoFar {
     /// Operations that ended and were checked.

@@ -30,7 +30,7 @@ const SWEEP_MIN: usize = 8;
 const LIVE_MAX: usize = 1 << 12;
 
 type Value = Option<Scalar>;
-/// Of a cluster or a chain; never used twice.
+/// The number of a cluster or a chain. No two have the same.
 type Id = u64;
 
 /// A register, empty at first.
@@ -265,7 +265,7 @@ impl Registers {
             && cluster.first == NEVER
         {
             cluster.first = now;
-            // Where there is a later completion already, it is there for all clusters before, too.
+            // A cluster that knows of a later completion has told all clusters before it.
             while let Some(earlier) = before.and_then(|before| self.clusters.get_mut(&before))
                 && earlier.later == NEVER
             {

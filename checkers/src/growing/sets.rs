@@ -40,7 +40,7 @@ struct Element {
     place: Place,
 }
 
-/// What is known of an element.
+/// The state of an element.
 #[derive(PartialEq, Eq)]
 enum Place {
     /// Nothing that did not fail was to add it.
@@ -49,7 +49,7 @@ enum Place {
     Settled,
 }
 
-/// What a read saw.
+/// The answer of a read.
 struct Answer {
     at: Moment,
     /// How many elements were settled when it was answered: it has all of them.

@@ -113,7 +113,7 @@ fn commands(line: &str) -> Vec<Vec<String>> {
     commands.into_iter().filter_map(own).collect()
 }
 
-/// Where a command stands on a page.
+/// The place of a command on a page.
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
     /// In a block of shell: it is given as written.
@@ -169,7 +169,8 @@ fn every_command_is_understood() {
             if words.len() < 2 || words.iter().any(|word| stands_for_another(word)) {
                 continue;
             }
-            // What a machine allows is found by trying, which one thread has to do: such mixes are only parsed.
+            // A plan with these mixes depends on what the machine allows, and only a process of one thread can try that:
+            // the test parses the command, and plans nothing.
             let built_in =
                 words.get(2).is_some_and(|word| ["store", "broker", "etcd"].contains(&word.as_str()));
             let is_planned = words[1] == "run"
@@ -246,7 +247,7 @@ fn the_map_of_promises_is_that_of_the_checks() {
     for (from, to) in &map {
         assert!(named(from).implies(named(to)), "{from} does not imply {to}");
     }
-    // What the map says from step to step is all that there is between models of transactions.
+    // The steps of the map, taken together, give every implication between models of transactions.
     for from in Promise::OF_TRANSACTIONS {
         assert!(rows.contains(*from), "docs/promises.md does not explain {from}");
         let mut reached = BTreeSet::from([(*from).to_owned()]);

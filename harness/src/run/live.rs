@@ -147,10 +147,12 @@ impl Live {
                     Verdict::Invalid(anomalies) => {
                         anomalies.first().map(|first| format!("{}: {}", first.kind, first.summary))
                     }
-                    Verdict::Valid | Verdict::Unknown(_) => {
+                    Verdict::Valid => {
                         self.tell(LiveRecord { operations: report.operations, ..LiveRecord::default() });
                         None
                     }
+                    // What it did not decide was not checked.
+                    Verdict::Unknown(_) => None,
                 }
             }
             // The final check reads the same file, and says what is wrong with it.
