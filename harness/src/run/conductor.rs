@@ -216,13 +216,8 @@ impl Conductor {
     }
 
     fn is_too_late(&self, fault: &ScheduledFault, course: &Course) -> bool {
-        let planned = match &fault.on {
-            None => Duration::from_millis(fault.start_ms),
-            Some(trigger) if trigger.anyway => fault.latest(),
-            // The user asked for a fault at this event.
-            Some(_) => return false,
-        };
-        let late = self.clock.now().saturating_sub(planned);
+        let Some(due) = fault.late_after() else { return false };
+        let late = self.clock.now().saturating_sub(due);
         late > TOO_LATE && course.families.contains(&fault.fault.family())
     }
 

@@ -110,6 +110,15 @@ impl ScheduledFault {
     pub fn latest(&self) -> Duration {
         Duration::from_millis(self.stop_ms).saturating_sub(self.lasts())
     }
+
+    /// Returns the moment after which it is late; `None` if the user asked for it at an event, whenever that comes.
+    #[must_use]
+    pub fn late_after(&self) -> Option<Duration> {
+        match &self.on {
+            None => Some(Duration::from_millis(self.start_ms)),
+            Some(trigger) => trigger.anyway.then(|| self.latest()),
+        }
+    }
 }
 
 /// The cluster, the limits and the seed for the expansion of a mix.

@@ -358,3 +358,17 @@ fn members_are_removed_where_they_can_be_and_leave_a_majority() {
         }
     }
 }
+
+#[test]
+fn a_fault_at_an_event_is_late_only_if_the_event_was_drawn() {
+    let targets = Targets::Nodes(vec![NodeId::new("n1")]);
+    let fault =
+        ScheduledFault { id: 1, start_ms: 1000, stop_ms: 4000, on: None, fault: Fault::Kill { targets } };
+    let at = |anyway| {
+        let on = Some(Trigger { event: Event::LeaderChange, lasts_ms: 500, anyway });
+        ScheduledFault { on, ..fault.clone() }
+    };
+    assert_eq!(fault.late_after(), Some(Duration::from_millis(1000)));
+    assert_eq!(at(true).late_after(), Some(Duration::from_millis(3500)));
+    assert_eq!(at(false).late_after(), None);
+}
