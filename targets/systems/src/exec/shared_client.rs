@@ -71,16 +71,13 @@ impl<A: Spoken> Client<A> for SharedClient {
     }
 
     async fn warm_up(&mut self) -> Result<(), Cause> {
-        let mut failed = Ok(());
-        for _ in 0..WARM_UPS {
-            match self.begin().await {
-                Ok(()) => return Ok(()),
-                Err(failure) => failed = hopeless(failure),
-            }
-            if failed.is_ok() {
-                break;
+        let mut attempts = WARM_UPS;
+        loop {
+            attempts -= 1;
+            match self.begin().await.or_else(hopeless) {
+                Err(_) if attempts > 0 => {}
+                ended => return ended,
             }
         }
-        failed
     }
 }
