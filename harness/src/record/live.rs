@@ -3,6 +3,7 @@
 use std::fmt;
 
 use duress_checkers::growing::SoFar;
+use duress_checkers::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 
 /// The name of the file.
@@ -25,6 +26,21 @@ impl From<SoFar> for LiveRecord {
     }
 }
 
+impl LiveRecord {
+    /// Returns the result that the `verdict` on the history until now is; `None` if it decided nothing, so that its `operations` were
+    /// not checked.
+    #[must_use]
+    pub fn of(verdict: &Verdict, operations: u64) -> Option<Self> {
+        let first = match verdict {
+            Verdict::Valid => None,
+            Verdict::Invalid(anomalies) => Some(anomalies.first()?),
+            Verdict::Unknown(_) => return None,
+        };
+        let anomaly = first.map(|first| format!("{}: {}", first.kind, first.summary));
+        Some(Self { operations, left: 0, anomaly })
+    }
+}
+
 impl fmt::Display for LiveRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(anomaly) = &self.anomaly {
@@ -35,5 +51,17 @@ impl fmt::Display for LiveRecord {
             0 => Ok(()),
             left => write!(f, " ({left} objects are left to the check at the end)"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_that_decided_nothing_is_no_result() {
+        let valid = LiveRecord::of(&Verdict::Valid, 7).expect("a result");
+        assert_eq!(valid.to_string(), "no anomaly yet in 7 operations");
+        assert_eq!(LiveRecord::of(&Verdict::Unknown(Vec::new()), 7), None);
     }
 }

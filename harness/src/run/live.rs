@@ -8,7 +8,6 @@
 use std::time::{Duration, Instant};
 
 use duress_checkers::growing::SoFar;
-use duress_checkers::verdict::Verdict;
 use duress_history::Promise;
 use duress_history::jsonl::Line;
 use tokio::sync::watch;
@@ -109,11 +108,12 @@ impl Live {
                 continue;
             }
             let began = Instant::now();
-            if let Some(found) = self.look(start).await {
+            let looked = self.look(start).await;
+            let found = looked.as_ref().and_then(|record| record.anomaly.clone());
+            looked.into_iter().for_each(|record| self.tell(record));
+            if let Some(found) = found {
                 let rest = if ends { "; ending the run" } else { "; the run goes on" };
                 tell(format_args!("{found}{rest}"));
-                let so_far = self.so_far();
-                self.tell(LiveRecord { anomaly: Some(found), ..so_far });
                 if ends {
                     stop.send_if_modified(|stop| {
                         let ends = *stop == Stop::No;
@@ -132,8 +132,8 @@ impl Live {
         }
     }
 
-    /// Judges the whole record until now; returns its first anomaly, in words.
-    async fn look(&self, start: Instant) -> Option<String> {
+    /// Judges the whole record until now; returns the result, if the judge came to one.
+    async fn look(&self, start: Instant) -> Option<LiveRecord> {
         let (workload, promise, history) = (self.workload, self.promise, self.folder.file("history.jsonl"));
         // No read is a final one: clients go on.
         let clients_until = start.elapsed() + FAR;
@@ -143,17 +143,7 @@ impl Live {
         match look.await {
             Ok(Ok(judged)) => {
                 let report = judged.judgement.report;
-                match &report.verdict {
-                    Verdict::Invalid(anomalies) => {
-                        anomalies.first().map(|first| format!("{}: {}", first.kind, first.summary))
-                    }
-                    Verdict::Valid => {
-                        self.tell(LiveRecord { operations: report.operations, ..LiveRecord::default() });
-                        None
-                    }
-                    // What it did not decide was not checked.
-                    Verdict::Unknown(_) => None,
-                }
+                LiveRecord::of(&report.verdict, report.operations)
             }
             // The final check reads the same file, and says what is wrong with it.
             Ok(Err(error)) => {
